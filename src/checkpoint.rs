@@ -24,6 +24,7 @@ use std::os::fd::OwnedFd;
 use bitflags::bitflags;
 
 use crate::config::Format;
+use crate::sink::{OutputCommit, Unsettled};
 use crate::sys::FileId;
 
 bitflags! {
@@ -119,6 +120,8 @@ pub enum Work {
     Extend,
     /// Write the last part, and make the new journal durable and current.
     Complete,
+    /// Store nothing: only the output commits.
+    Deliver,
 }
 
 /// One task that may block.
@@ -133,6 +136,8 @@ pub struct Job {
     /// The output's descriptor, if the job concerns the output: for `fdatasync(2)` and for the
     /// stamp. A simulated output has none.
     pub output: Option<OwnedFd>,
+    /// The output's part of the commit: called once the payload is stored, or could not be.
+    pub commit: Option<OutputCommit>,
 }
 
 /// Why a [`Job`] failed.
@@ -171,6 +176,8 @@ pub struct Done {
     pub payload: Vec<u8>,
     /// Whether it succeeded, durably.
     pub result: Result<(), CommitError>,
+    /// The outcome of the output's part; `None`: it had none.
+    pub settled: Option<Result<(), Unsettled>>,
     /// Size of the current journal, in bytes.
     pub journal_bytes: u64,
     /// Whether commits can be appended to the current journal.

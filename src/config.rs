@@ -20,7 +20,8 @@ pub(crate) use brokers::{
     Certificates, Compression, Header, Kafka, Nats, OnRefused, Sasl, Security,
 };
 pub use metrics::Metrics;
-pub use template::{Alphabet, Fields, Template, TemplateError};
+pub(crate) use template::Fields;
+pub use template::Template;
 pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};
 
 use crate::patterns::{PatternError, Patterns};

@@ -205,7 +205,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
         self.schedule.lag.begin_turn(now.instant);
         self.reading.rewrites.turn_begins(now);
-        if !self.is_stopping {
+        if self.awaits_receiver() {
+            self.ask_receiver(now)?; // commit/agreement.rs
+        }
+        if !self.is_stopping && !self.awaits_receiver() {
             self.start_roots(now)?; // coverage/roots.rs
             self.update_below(now.instant); // discovery/below.rs
             self.take_changes(now)?; // kernel/changes.rs
@@ -227,7 +230,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.send(now)?;
         self.observer.watch_output(&self.outbox, &self.output_file, now.instant);
-        self.commit(now); // commit.rs
+        self.commit(now)?; // commit.rs
         if cfg!(debug_assertions) {
             self.check_now_and_then();
         }

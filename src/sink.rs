@@ -31,8 +31,8 @@ use crate::diagnostics::notices::NoticeCounts;
 use crate::sys::again::again;
 use crate::sys::{self, FileId};
 
-pub(crate) use records::Of;
-pub use records::{Origin, Origins, Record, Records, Wants};
+pub(crate) use records::{Of, Origins};
+pub use records::{Origin, Record, Records, Wants};
 pub use settle::{
     Decided, IsStored, Known, Mismatch, Number, OutputCommit, Settle, Unsettled, Verdict, decide,
 };
@@ -240,6 +240,9 @@ pub trait Receiver {
     /// # Errors
     /// When state directory and receiver do not belong together ([`Mismatch`]).
     fn verdict(&mut self) -> Result<Option<Verdict>, SinkError>;
+
+    /// Whether it acknowledges by commits alone.
+    fn has_transactions(&self) -> bool;
 
     /// What a commit has to do with the output now.
     fn settle(&mut self) -> Settle;

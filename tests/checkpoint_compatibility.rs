@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use manytail::testing::checkpoint::format::{HeaderError, generation_bucket};
+use manytail::testing::checkpoint::format::{HeaderError, generation_bucket, put};
 use manytail::testing::checkpoint::journal::{Defect, decode};
 use manytail::testing::checkpoint::state::StoredOffsets;
 use manytail::testing::checkpoint::store::{Store, StoreError};
@@ -106,32 +106,38 @@ fn a_journal_of_version_1_is_read_as_it_was_written() {
 }
 
 #[test]
-fn the_torn_tail_of_a_journal_of_version_1_is_cut_off_and_commits_go_on_behind_it() {
+fn a_journal_of_version_1_is_not_appended_to_and_the_next_one_replaces_it() {
     let (directory, journal) = directory_with(&fixture());
     let open = || Store::open(LinuxDisk::open(directory.path(), Access::Change).unwrap()).unwrap();
     let (mut store, state) = open();
     check(&state);
     assert_eq!(fs::read(&journal).unwrap(), fixture()[..BYTES - TORN_BYTES as usize]);
-    assert!(store.is_appendable());
+    assert!(!store.is_appendable());
+    store.append(&[]).unwrap_err();
+    let mut payload = Vec::new();
+    state.items().for_each(|item| put(&item, &mut payload));
+    store.begin(&payload).unwrap();
+    store.complete(&[]).unwrap();
+    assert!(store.is_appendable() && !journal.exists());
     store.append(&[]).unwrap();
     drop(store);
     check(&open().1);
 }
 
 #[test]
-fn a_journal_of_version_2_is_refused_by_name_and_left_as_it_is() {
+fn a_journal_of_version_3_is_refused_by_name_and_left_as_it_is() {
     let mut bytes = fixture();
-    bytes[16] = 2;
+    bytes[16] = 3;
     let crc = crc32c::crc32c(&bytes[..28]);
     bytes[28..32].copy_from_slice(&crc.to_le_bytes());
-    assert!(matches!(decode(&bytes), Err(Defect::Header(HeaderError::Version(2)))));
+    assert!(matches!(decode(&bytes), Err(Defect::Header(HeaderError::Version(3)))));
     let (directory, journal) = directory_with(&bytes);
     let error =
         Store::open(LinuxDisk::open(directory.path(), Access::Change).unwrap()).unwrap_err();
     assert!(
-        matches!(&error, StoreError::Version { name, version: 2 } if name == "journal.1"),
+        matches!(&error, StoreError::Version { name, version: 3 } if name == "journal.1"),
         "{error}"
     );
-    assert!(error.to_string().contains("journal.1") && error.to_string().contains("version 2"));
+    assert!(error.to_string().contains("journal.1") && error.to_string().contains("version 3"));
     assert_eq!(fs::read(&journal).unwrap(), bytes);
 }

@@ -3,13 +3,14 @@
 //! `scripts/fuzz` goes further.
 
 use manytail::testing::checkpoint::format::{
-    FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, items, put,
+    FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, Item, Kind, header, put,
 };
 use manytail::testing::checkpoint::journal::decode;
 use manytail::testing::checkpoint::state::StoredOffsets;
 use manytail::testing::checkpoint::{Entry, EntryFlags, OutputPoint};
 use manytail::testing::config::Format;
 use manytail::testing::daemon::http;
+use manytail::testing::sink::Number;
 use manytail::testing::sys::inotify::{Events, RawEvent, encode};
 use manytail::testing::sys::{FileId, WatchId};
 
@@ -90,7 +91,11 @@ fn item<'a>(random: &mut Random, path: &'a [u8]) -> Item<'a> {
         complete_at: random.next(),
         absent_since: 0,
     };
-    match random.below(8) {
+    match random.below(12) {
+        8 => Item::Number(Number { this: random.next() >> 1, previous: random.below(3) as u64 }),
+        9 => Item::Settled(random.below(3) as u64),
+        10 => Item::Sequence(random.next()),
+        11 => Item::Identity(b"manytail-a-1"),
         0 => Item::Forget(id, generation),
         1 => Item::Floor(random.below(1 << 14) as u16, generation),
         2 => Item::Output(Some(OutputPoint { id, len: random.next(), format: Format::Json })),
@@ -146,7 +151,7 @@ fn sample(seed: u64) -> Sample {
             Kind::Commit
         };
         push_frame(salt, kind, sequence, &payload, &mut bytes);
-        items(&payload).for_each(|item| state.apply(&item.unwrap()));
+        state.take_frame(&payload).unwrap();
         said_after.push(said(&state));
     }
     Sample { salt, bytes, said: said_after }

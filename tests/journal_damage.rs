@@ -82,6 +82,9 @@ fn sample() -> Sample {
         payload(&[
             Item::Entry(entry(2, 50), Some(b"/srv/jobs/2.log")),
             Item::Scanned(b"/srv/jobs"),
+            Item::Settled(3),
+            Item::Sequence(4),
+            Item::Identity(b"manytail-a-1"),
             point(10),
         ]),
         payload(&[Item::Entry(entry(1, 140), None), point(20)]),

@@ -2,10 +2,12 @@
 //!
 //! In: facts as [`Item`]s, or any bytes. Out: bytes that another program can read by this page; or
 //! facts, or an error.
-//! Always holds: decoding is total; [`items`] returns exactly the items that [`put`] wrote; version
-//! 1 never changes.
+//! Always holds: decoding is total; [`items`] returns exactly the items that [`put`] wrote; versions
+//! 1 and 2 never change.
 //!
-//! # Layout, version 1
+//! # Layout, version 2
+//!
+//! Version 1 has no items 8 to 11.
 //!
 //! All integers are little endian. Nothing is aligned. `crc32c` is the Castagnoli CRC of RFC 3720
 //! (`crc32c("123456789") = e3069283`).
@@ -13,7 +15,7 @@
 //! ```text
 //! journal  = header frame*              the snapshot (frames of kind 1, then one of kind 2), then commits (kind 3)
 //! header   = "manytail journal"         16 bytes
-//!            version: u32               1
+//!            version: u32               2
 //!            salt: u64                  random, another one in each file
 //!            crc: u32                   crc32c of the 28 bytes before it
 //! frame    = magic: u32                 0x9d00f5a7, that is the bytes a7 f5 00 9d
@@ -29,10 +31,14 @@
 //!          | 5                          the output is no regular file
 //!          | 6 id len: u64 format: u8   what the output held; format: 0 raw, 1 text, 2 json
 //!          | 7 path                     the first scan of this PATH is complete
+//!          | 8 this: u64 previous: u64  the first item of a commit that the output makes, too: its number, and that of the one before
+//!          | 9 number: u64              the first item of its frame: the commit with this number was made
+//!          | 10 sequence: u64           where the output's stream ended
+//!          | 11 name                    under which this state directory commits at its output
 //! id       = device: u64 inode: u64 generation: u32
 //! entry    = id generation: u32 offset: u64 mark: u32 mark_len: u8 flags: u8 complete_at: u64 absent_since: u64
 //!                                      flags: 1 NULs at the offset are skipped, 2 the offset is within the last line, 4 found gone
-//! path     = len: u16, bytes
+//! path, name = len: u16, bytes
 //! ```
 //!
 //! An offset of 2^64 - 1 means that the file received our own output and is never read. A program
@@ -42,18 +48,26 @@
 //! the earlier. An unknown tag, flag, kind or format and a `mark_len` over 64 are errors: a program
 //! that adds one must increase the version.
 //!
+//! A commit with a number is in doubt until a later frame says in item 9, or as `previous` in item 8,
+//! that it was made; if such a frame says another number, it was not, and its items count for
+//! nothing. The output alone knows whether the last one was made. Frames without a number count in
+//! either case, in their order.
+//!
 //! The salt is part of each checksum, so that nobody who chooses log paths can write bytes that
 //! pass for a frame.
 
 use super::{Entry, EntryFlags, OutputPoint};
 use crate::config::Format;
 use crate::reader::MARK_BYTES;
+use crate::sink::Number;
 use crate::sys::FileId;
 
 /// The first bytes of each journal.
 pub(crate) const MAGIC: [u8; 16] = *b"manytail journal";
 /// The version of the layout above.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The oldest version that is read.
+pub(crate) const VERSION_MIN: u32 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 32;
 /// The first bytes of each frame. They contain a NUL, which no path does.
@@ -93,6 +107,14 @@ pub enum Item<'a> {
     Output(Option<OutputPoint>),
     /// A PATH whose first scan is complete, so that `--from` no longer applies to it.
     Scanned(&'a [u8]),
+    /// The first item of a commit that the output makes, too.
+    Number(Number),
+    /// The first item of its frame: the commit with this number was made.
+    Settled(u64),
+    /// Where the output's stream ended.
+    Sequence(u64),
+    /// The name under which this state directory commits at its output.
+    Identity(&'a [u8]),
 }
 
 const ENTRY: u8 = 1;
@@ -102,6 +124,10 @@ const FLOOR: u8 = 4;
 const NO_OUTPUT: u8 = 5;
 const OUTPUT: u8 = 6;
 const SCANNED: u8 = 7;
+const NUMBER: u8 = 8;
+const SETTLED: u8 = 9;
+const SEQUENCE: u8 = 10;
+const IDENTITY: u8 = 11;
 
 const ID_BYTES: usize = 20;
 const ENTRY_BYTES: usize = 54;
@@ -149,6 +175,23 @@ pub fn put(item: &Item<'_>, payload: &mut Vec<u8>) {
         Item::Scanned(path) => {
             payload.push(SCANNED);
             put_path(path, payload);
+        }
+        Item::Number(number) => {
+            payload.push(NUMBER);
+            payload.extend_from_slice(&number.this.to_le_bytes());
+            payload.extend_from_slice(&number.previous.to_le_bytes());
+        }
+        Item::Settled(number) => {
+            payload.push(SETTLED);
+            payload.extend_from_slice(&number.to_le_bytes());
+        }
+        Item::Sequence(sequence) => {
+            payload.push(SEQUENCE);
+            payload.extend_from_slice(&sequence.to_le_bytes());
+        }
+        Item::Identity(name) => {
+            payload.push(IDENTITY);
+            put_path(name, payload);
         }
     }
 }
@@ -275,12 +318,16 @@ impl<'a> Fields<'a> {
                 format: *FORMATS.get(usize::from(self.u8()?))?,
             })),
             SCANNED => Item::Scanned(self.path()?),
+            NUMBER => Item::Number(Number { this: self.u64()?, previous: self.u64()? }),
+            SETTLED => Item::Settled(self.u64()?),
+            SEQUENCE => Item::Sequence(self.u64()?),
+            IDENTITY => Item::Identity(self.path()?),
             _ => return None,
         })
     }
 }
 
-/// Why a file is not a journal of this version.
+/// Why a file is not a journal of a known version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderError {
     /// It does not begin as a journal does.
@@ -303,11 +350,11 @@ pub fn header(salt: u64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// The salt of a journal that begins with `bytes`.
+/// The salt and the version of a journal that begins with `bytes`.
 ///
 /// # Errors
-/// When this is not a header of version 1.
-pub(crate) fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
+/// When this is not a header of a known version.
+pub(crate) fn parse_header(bytes: &[u8]) -> Result<(u64, u32), HeaderError> {
     let (magic, _) = bytes.split_first_chunk::<16>().ok_or(HeaderError::Foreign)?;
     if *magic != MAGIC {
         return Err(HeaderError::Foreign);
@@ -320,7 +367,11 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Result<u64, HeaderError> {
     if crc != crc32c::crc32c(&head[..28]) {
         return Err(HeaderError::Damaged);
     }
-    if version == VERSION { Ok(salt) } else { Err(HeaderError::Version(version)) }
+    if (VERSION_MIN..=VERSION).contains(&version) {
+        Ok((salt, version))
+    } else {
+        Err(HeaderError::Version(version))
+    }
 }
 
 /// The kind of a frame.

@@ -1,6 +1,6 @@
 //! Reads one journal from its first byte to its last.
 //!
-//! In: bytes by position. Out: every item in order, and the end of the good bytes; or what is
+//! In: bytes by position. Out: every frame in order, and the end of the good bytes; or what is
 //! wrong, and where.
 //! Always holds: any bytes give an answer, in time and memory proportional to their number. Items
 //! come only from frames that match their checksum. A file that no crash of its writer can leave is
@@ -14,7 +14,8 @@
 use std::io;
 
 use super::format::{
-    self, FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Item, Kind, PAYLOAD_BYTES_MAX,
+    self, FRAME_MAGIC, HEAD_BYTES, HEADER_BYTES, Head, HeaderError, Kind, Malformed,
+    PAYLOAD_BYTES_MAX,
 };
 use super::state::StoredOffsets;
 
@@ -52,6 +53,8 @@ pub struct Extent {
     pub bytes: u64,
     /// Bytes after that: a torn commit.
     pub torn_bytes: u64,
+    /// The version of its layout.
+    pub version: u32,
 }
 
 /// Why a journal cannot be read.
@@ -74,19 +77,19 @@ pub enum Defect {
 }
 
 /// Reads a journal. `read_at` is like [`crate::sys::Disk::read_at`]: it returns 0 only at the end.
-/// Items that `take` received before an error are void.
+/// `take` gets the payload of each frame; what it received before an error is void.
 ///
 /// # Errors
 /// When it is not good.
 pub(crate) fn read(
     read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
-    mut take: impl FnMut(&Item<'_>),
+    mut take: impl FnMut(&[u8]) -> Result<(), Malformed>,
 ) -> Result<Extent, Defect> {
     let mut source = Source { read_at };
     let mut header = [0; HEADER_BYTES];
     let got = source.fill(&mut header, 0)?;
-    let salt = format::parse_header(&header[..got]).map_err(Defect::Header)?;
-    let mut extent = Extent { salt, frames: 0, bytes: HEADER_BYTES as u64, torn_bytes: 0 };
+    let (salt, version) = format::parse_header(&header[..got]).map_err(Defect::Header)?;
+    let mut extent = Extent { salt, frames: 0, bytes: HEADER_BYTES as u64, torn_bytes: 0, version };
     let mut payload = Vec::new();
     let mut has_snapshot = false;
     while let Some(head) = source.frame(&extent, &mut payload)? {
@@ -94,9 +97,7 @@ pub(crate) fn read(
         if has_snapshot != (head.kind == Kind::Commit) {
             return Err(damaged("a frame of the wrong kind"));
         }
-        for item in format::items(&payload[..head.payload_len]) {
-            take(&item.map_err(|_| damaged("a frame with an unknown item"))?);
-        }
+        take(&payload[..head.payload_len]).map_err(|_| damaged("a frame with an unknown item"))?;
         has_snapshot = head.kind != Kind::Part;
         extent.frames += 1;
         extent.bytes += (HEAD_BYTES + head.payload_len) as u64;
@@ -121,7 +122,7 @@ pub fn decode(bytes: &[u8]) -> Result<(StoredOffsets, Extent), Defect> {
         buffer[..len].copy_from_slice(&rest[..len]);
         Ok(len)
     };
-    let extent = read(read_at, |item| state.apply(item))?;
+    let extent = read(read_at, |payload| state.take_frame(payload))?;
     Ok((state, extent))
 }
 

@@ -152,7 +152,7 @@ fn take_record(record: &[u8], generations: &mut HashMap<GenerationKey, Progress>
 }
 
 /// The records of this generation are in the output, so its file continues behind them.
-fn advance(
+pub(crate) fn advance(
     state: &mut StoredOffsets,
     (device, inode, generation): GenerationKey,
     progress: &Progress,

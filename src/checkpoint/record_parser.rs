@@ -27,6 +27,7 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Adds the next line.
     pub fn add(&mut self, line: &Line<'_>) {
         if self.end != line.offset {
             self.last.clear();

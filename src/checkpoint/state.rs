@@ -6,13 +6,17 @@
 //! once it has found its files. Replaced paths stay in that block, so it is never larger than the
 //! journal.
 
+mod agreed;
+
 use std::hash::BuildHasher;
 use std::time::{Duration, SystemTime};
 
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
+use self::agreed::Agreed;
 use super::format::{GENERATION_BUCKETS, Item, PATH_BYTES_MAX, generation_bucket};
 use super::{Entry, OutputPoint};
+use crate::sink::Number;
 use crate::sys::{FileId, KnownLife};
 
 /// The whole content of a journal.
@@ -30,6 +34,8 @@ pub struct StoredOffsets {
     scanned: HashSet<Box<[u8]>>,
     /// The devices of all entries that ever existed.
     devices: Vec<u64>,
+    /// What was agreed with the output.
+    agreed: Agreed,
 }
 
 #[derive(Debug)]
@@ -55,6 +61,11 @@ impl StoredOffsets {
             Item::Scanned(path) => {
                 self.scanned.get_or_insert_with(path, |path| path.into());
             }
+            Item::Number(Number { this: number, .. }) | Item::Settled(number) => {
+                self.agreed.made(number);
+            }
+            Item::Sequence(sequence) => self.agreed.sequence = Some(sequence),
+            Item::Identity(name) => self.agreed.identity = name.to_vec(),
         }
     }
 
@@ -240,7 +251,9 @@ impl StoredOffsets {
 
     /// The items of a journal with the same content.
     pub fn items(&self) -> impl Iterator<Item = Item<'_>> + '_ {
-        std::iter::once(Item::Output(self.output))
+        self.agreed
+            .items()
+            .chain([Item::Output(self.output)])
             .chain(self.scanned.iter().map(|path| Item::Scanned(path)))
             .chain(self.floors().map(|(bucket, floor)| Item::Floor(bucket, floor)))
             .chain(self.entries().map(|(entry, path)| Item::Entry(entry, Some(path))))

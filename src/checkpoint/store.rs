@@ -81,7 +81,7 @@ pub enum StoreError {
     /// It was written by a later version.
     #[error(
         "{name} in the state directory has version {version}, but this manytail reads only \
-        version {VERSION} ({WAY_OUT})"
+        versions up to {VERSION} ({WAY_OUT})"
     )]
     Version {
         /// The file.
@@ -165,6 +165,8 @@ pub struct Store<D: Disk> {
     current: Option<Journal<D::File>>,
     /// The current journal failed, and nothing more is appended to it.
     has_failed: bool,
+    /// The current journal has an older version: it is good, and nothing is appended to it.
+    is_old: bool,
     making: Option<Journal<D::File>>,
     /// Set when the store was restored to its place, until it is taken.
     anew: Option<Anew>,
@@ -187,6 +189,7 @@ impl<D: Disk> Store<D> {
                 disk,
                 current: None,
                 has_failed: false,
+                is_old: false,
                 making: None,
                 anew: None,
                 last_number,
@@ -205,6 +208,7 @@ impl<D: Disk> Store<D> {
             disk,
             current: Some(journal),
             has_failed,
+            is_old: extent.version != VERSION,
             making: None,
             anew: None,
             last_number,
@@ -228,6 +232,9 @@ impl<D: Disk> Store<D> {
         let name = name_of(journal.number);
         if self.has_failed {
             return failed(&name, "it failed before; a new one must be started");
+        }
+        if self.is_old {
+            return failed(&name, "it has an older version; a new one must be started");
         }
         let outcome = journal
             .write(&mut self.disk, Kind::Commit, payload)
@@ -389,15 +396,16 @@ impl<D: Disk> Store<D> {
         }
         self.current = making;
         self.has_failed = false;
+        self.is_old = false;
         self.check()?;
         self.remove_leftovers(number);
         Ok(())
     }
 
-    /// Whether commits can be appended: there is a journal, and it has not failed.
+    /// Whether commits can be appended: there is a journal of this version, and it has not failed.
     #[must_use]
     pub fn is_appendable(&self) -> bool {
-        self.current.is_some() && !self.has_failed
+        self.current.is_some() && !self.has_failed && !self.is_old
     }
 
     /// Size of the current journal in bytes; 0: there is none.
@@ -470,7 +478,7 @@ fn load<D: Disk>(
 ) -> Result<(StoredOffsets, Extent), StoreError> {
     let mut state = StoredOffsets::default();
     let read_at = |buffer: &mut [u8], offset| disk.read_at(file, buffer, offset);
-    match journal::read(read_at, |item| state.apply(item)) {
+    match journal::read(read_at, |payload| state.take_frame(payload)) {
         Ok(extent) => Ok((state, extent)),
         Err(defect) => {
             let name = name.to_owned();

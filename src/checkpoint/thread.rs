@@ -15,6 +15,7 @@ use mio::Waker;
 
 use super::store::Store;
 use super::{CommitError, Committer, Done, Job, Work};
+use crate::sink::{IsStored, Unsettled};
 use crate::sys::Disk;
 use crate::sys::again::again;
 
@@ -26,8 +27,8 @@ const STACK_BYTES: usize = 256 * 1024;
 pub(crate) struct CommitThread {
     jobs: Sender<Job>,
     outcomes: Receiver<Done>,
-    /// The work of the job that is under way.
-    under_way: Option<Work>,
+    /// The work of the job that is under way, and whether the output has a part in it.
+    under_way: Option<(Work, bool)>,
 }
 
 impl CommitThread {
@@ -52,7 +53,7 @@ impl CommitThread {
 
 impl Committer for CommitThread {
     fn submit(&mut self, job: Job) {
-        self.under_way = Some(job.work);
+        self.under_way = Some((job.work, job.commit.is_some()));
         // If the thread has ended, `done` returns an error.
         let _ = self.jobs.send(job);
     }
@@ -86,10 +87,20 @@ fn serve<D: Disk>(
 }
 
 /// The outcome of a job when the thread has panicked.
-fn without_thread(work: Work) -> Done {
-    let source = io::Error::other("the thread that stores offsets has ended");
+fn without_thread((work, is_commit): (Work, bool)) -> Done {
+    const WHY: &str = "the thread that stores offsets has ended";
+    let source = io::Error::other(WHY);
+    let settled = is_commit.then(|| Err(Unsettled(WHY.to_owned())));
     let result = Err(CommitError::Store { action: "write", name: "offsets".to_owned(), source });
-    Done { work, payload: Vec::new(), result, journal_bytes: 0, is_appendable: false, anew: None }
+    Done {
+        work,
+        payload: Vec::new(),
+        result,
+        settled,
+        journal_bytes: 0,
+        is_appendable: false,
+        anew: None,
+    }
 }
 
 /// `fdatasync(2)`, repeated after `EINTR`. Any other failure is final, because it is not known what
@@ -118,17 +129,22 @@ fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
         Work::Begin => store.begin(&job.payload),
         Work::Extend => store.extend(&job.payload),
         Work::Complete => store.complete(&job.payload),
+        Work::Deliver => Ok(()),
     });
     if let (Ok(()), Work::Append | Work::Complete, Some(output)) = (&result, job.work, &job.output)
     {
         stamp(store, output);
     }
-    let Job { work, mut payload, .. } = job;
+    let Job { work, mut payload, commit, .. } = job;
+    let is_stored =
+        if result.is_ok() && work != Work::Deliver { IsStored::Yes } else { IsStored::No };
+    let settled = commit.map(|commit| commit.call(is_stored));
     payload.clear();
     Done {
         work,
         payload,
         result,
+        settled,
         journal_bytes: store.bytes(),
         is_appendable: store.is_appendable(),
         anew: store.take_anew(),
@@ -144,8 +160,13 @@ mod tests {
         let (jobs, work) = channel();
         let (tell, outcomes) = channel();
         let mut thread = CommitThread { jobs, outcomes, under_way: None };
-        let job =
-            || Job { work: Work::Begin, payload: vec![1], is_output_due: false, output: None };
+        let job = || Job {
+            work: Work::Begin,
+            payload: vec![1],
+            is_output_due: false,
+            output: None,
+            commit: None,
+        };
         thread.submit(job());
         assert!(thread.done().is_none(), "it is under way");
         // The thread ends during the job, and is missing for the next one.

@@ -38,6 +38,7 @@ pub(crate) enum Cause {
     OutputDeleted,
     OutputMoved,
     OutputHung,
+    OutputCommit,
     IgnoredOlder,
     StateDirectory,
     Binary,
@@ -48,7 +49,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Every cause with its name, in the order of the variants.
-    const NAMES: [(Cause, &'static str); 28] = [
+    const NAMES: [(Cause, &'static str); 29] = [
         (Cause::PathMissing, "path_missing"),
         (Cause::PathAppeared, "path_appeared"),
         (Cause::PathLeftOut, "path_left_out"),
@@ -71,6 +72,7 @@ impl Cause {
         (Cause::OutputDeleted, "output_deleted"),
         (Cause::OutputMoved, "output_moved"),
         (Cause::OutputHung, "output_hung"),
+        (Cause::OutputCommit, "output_commit"),
         (Cause::IgnoredOlder, "ignored_older"),
         (Cause::StateDirectory, "state_directory"),
         (Cause::Binary, "binary"),

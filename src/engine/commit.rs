@@ -13,17 +13,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{Committer, Done, Work};
-use crate::engine::Engine;
+use crate::engine::commit::agreement::Agreement;
 use crate::engine::commit::commits::{Commits, DISPLACED_SETTLE, KnownOutput, UnderWay};
 use crate::engine::commit::payload::Present;
 use crate::engine::output::output_file::{Neighbours, Replaced};
 use crate::engine::schedule::HeldBack;
+use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
 use crate::sys::{FileId, FileSystem};
 
 pub(super) mod absent;
+mod agreement;
 mod commits;
 mod failing;
 pub(super) mod kept_offsets;
@@ -52,15 +54,39 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// where they were.
     pub fn keep_offsets(&mut self, checkpoint: ResumeFrom) {
         assert!(!self.discovery.is_started, "offsets are kept from the start");
-        // Nothing goes into a file before the journal knows that it is ours.
+        // Nothing goes into a file, or to a receiver that remembers commits, before the journal
+        // knows it.
         let is_file = self.outbox.sink_mut().point().is_some();
-        self.outbox.hold(is_file);
-        self.files.reserve(checkpoint.state.len());
-        for (bucket, generation) in checkpoint.state.floors() {
-            self.files.raise_floor(bucket, generation);
+        let known = checkpoint.state.known();
+        let agreement = self.outbox.receiver().map(|receiver| {
+            receiver.begin(&known);
+            Agreement::with_receiver(receiver.has_transactions(), known.number)
+        });
+        self.outbox.hold(is_file || agreement.is_some());
+        let is_asked = agreement.is_some();
+        self.offsets.keep(Commits::new(checkpoint, agreement.unwrap_or_default()));
+        if !is_asked {
+            self.take_up_offsets();
         }
-        checkpoint.state.output().into_iter().for_each(|point| self.own.remember(point.id));
-        self.offsets.keep(Commits::new(checkpoint));
+    }
+
+    /// From now on the offsets that the journal knows count.
+    fn take_up_offsets(&mut self) {
+        let Engine { files, own, offsets, .. } = self;
+        let Some(commits) = offsets.get_mut() else { return };
+        if let Some(doubt) = commits.stored.doubt() {
+            tracing::warn!(
+                commit = doubt.this,
+                "the last commit was made with another output, which cannot be asked whether it \
+                has it: its lines come again"
+            );
+            commits.stored.resolve(|_| false);
+        }
+        files.reserve(commits.stored.len());
+        for (bucket, generation) in commits.stored.floors() {
+            files.raise_floor(bucket, generation);
+        }
+        commits.stored.output().into_iter().for_each(|point| own.remember(point.id));
     }
 
     /// Whether a job is under way: the loop is woken at its end.
@@ -81,18 +107,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// At the end of a turn: takes the outcome of the last job, and hands the next one over if
     /// something is due.
-    pub(super) fn commit(&mut self, now: Now) {
+    ///
+    /// # Errors
+    /// See [`Engine::ask_receiver`].
+    pub(super) fn commit(&mut self, now: Now) -> Result<(), EngineError> {
         self.output_file.watch(&mut self.outbox, &mut self.observer.notices, now.instant);
         let Some(commits) = self.offsets.get_mut() else {
             let (output_file, mut around) = self.output_file_parts();
             output_file.replace(&mut around, None, false, now.instant);
-            return;
+            return Ok(());
         };
         if let Some(done) = commits.outcome() {
             self.committed(done, now.instant);
         }
+        self.ask_receiver(now)?;
+        if self.awaits_receiver() {
+            return Ok(());
+        }
         let is_state_in_doubt = self.coverage.ways.take_state_doubt();
-        let Some(commits) = self.offsets.get_mut() else { return };
+        let Some(commits) = self.offsets.get_mut() else { return Ok(()) };
         if is_state_in_doubt {
             commits.check_at.get_or_insert(now.instant + DISPLACED_SETTLE);
         }
@@ -101,6 +134,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let is_ending = !has_births && self.is_ending();
             self.next_job(is_ending, now);
         }
+        Ok(())
     }
 
     /// Nothing more will be read: what there is to commit is committed at once.
@@ -128,8 +162,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_ending && !std::mem::replace(&mut commits.is_last_try, is_ending) {
             commits.retry_at = None;
         }
-        let is_urgent = is_ending || commits.is_reopening;
-        let is_commit_due = commits.is_appendable && commits.is_due(is_urgent, now.instant);
+        // Without a commit, an output with transactions acknowledges nothing.
+        let is_full = commits.agreement.has_transactions && !outbox.has_room();
+        let is_urgent = is_ending || commits.is_reopening || is_full;
+        let is_commit_due = (commits.is_appendable || commits.is_delivering_alone())
+            && commits.is_due(is_urgent, now.instant);
         // A store that failed is checked when a new journal is begun.
         let is_check_due = commits.check_at.take_if(|at| *at <= now.instant).is_some();
         if is_check_due && commits.is_appendable && commits.snapshot.is_none() {
@@ -159,8 +196,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let present = Present { files, tree, events_until };
         if commits.is_appendable && !commits.births.is_empty() {
             commits.store_births(present);
+        } else if commits.agreement.is_asked() {
+            // What is in doubt is decided first.
         } else if is_commit_due {
-            commits.store_changes(present, around.outbox, config.format);
+            commits.settle(present, around.outbox, config.format, now.instant);
         } else if commits.is_reopening {
             rare!("what an output got was committed before it was reopened");
             // Everything that the old file got is committed, or cannot be.
@@ -195,6 +234,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// A job came to its end.
     fn committed(&mut self, mut done: Done, now: Instant) {
+        let settled = done.settled.take();
         if let Some(anew) = &done.anew {
             self.leave_out_directory(anew.directory);
         }
@@ -202,9 +242,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_calm = done.result.is_ok() && done.anew.is_none() && !self.offsets.is_displaced();
         let directory =
             if is_calm { String::new() } else { self.coverage.ways.state_directory_text() };
+        let Some(commits) = self.offsets.get_mut() else { return };
+        let mut under_way = commits.end_job(&mut done);
+        if let Some(outcome) = &settled {
+            self.output_committed(&done, &mut under_way, outcome, now);
+        }
         let Engine { outbox, output_file, files, tree, schedule, observer, offsets, .. } = self;
         let Some(commits) = offsets.get_mut() else { return };
-        let under_way = commits.end_job(&mut done);
         let births = match done.result {
             Ok(()) => {
                 let output = under_way.output;
@@ -212,7 +256,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if output != KnownOutput::Unknown {
                     observer.stats.commits += 1;
                     output_file.successor_stored();
-                    output_file.hold(outbox, commits.is_reopening);
+                }
+                if (output != KnownOutput::Unknown || settled.is_some())
+                    && !commits.agreement.is_asked()
+                {
+                    commits.output_resumes(output_file, outbox);
                 }
                 under_way.births
             }
@@ -221,7 +269,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let notices = &mut observer.notices;
                 let freed = commits.failed(under_way, done.work, &error, &directory, notices, now);
                 let Some(births) = freed else { return };
-                output_file.hold(outbox, commits.is_reopening && commits.is_appendable);
+                if !commits.agreement.is_asked() {
+                    commits.agreement.is_waiting = false;
+                    output_file.hold(outbox, commits.is_reopening && commits.is_appendable);
+                }
                 births
             }
         };

@@ -12,6 +12,14 @@ use crate::sys::FileSystem;
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(super) fn next_turn(&self, now: Instant) -> Result<Turn, EngineError> {
+        if self.awaits_receiver() {
+            // It makes the output ready when it has answered.
+            return Ok(match self.outbox.deadline() {
+                _ if self.is_stopping => Turn::Finished,
+                Some(deadline) => Turn::WaitUntil(deadline),
+                None => Turn::WaitForEvents,
+            });
+        }
         let is_read = self.config.once && !self.has_work() && self.is_read();
         if self.outbox.is_closed()
             || ((self.is_stopping || is_read)

@@ -37,6 +37,13 @@ pub(crate) struct Of {
     offset: u64,
 }
 
+impl Of {
+    /// The offset of its line in the file.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -72,7 +79,7 @@ struct Bounds {
 
 /// The origins of a batch, each text said once per file and batch.
 #[derive(Debug, Default)]
-pub struct Origins {
+pub(crate) struct Origins {
     texts: Vec<u8>,
     list: Vec<Bounds>,
 }

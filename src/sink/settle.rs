@@ -52,12 +52,12 @@ pub struct Known {
     pub identity: Vec<u8>,
     /// The last commit that is known to hold; 0: none.
     pub number: u64,
+    /// The greatest number of a commit, whether it holds or not.
+    pub number_last: u64,
     /// A commit that may hold or not.
     pub doubt: Option<Number>,
     /// Where the receiver's stream ended at the last commit.
     pub sequence: Option<u64>,
-    /// The last run ended cleanly: the receiver has nothing beyond the last commit.
-    pub is_settled: bool,
 }
 
 /// What the receiver has beyond what the journal says.

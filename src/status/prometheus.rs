@@ -262,6 +262,21 @@ fn output(text: &mut Text, status: &Status) {
         status.counters.outputs_replaced,
     );
     text.counter(
+        "manytail_output_commits_total",
+        "Commits that the output made: transactions of Kafka.",
+        status.counters.output_commits,
+    );
+    text.counter(
+        "manytail_output_recoveries_total",
+        "How often the output was asked whether it made a commit, or lost what it had accepted.",
+        status.counters.output_recoveries,
+    );
+    text.counter(
+        "manytail_output_resent_bytes_total",
+        "Bytes of records that were offered again after that.",
+        status.counters.resent_bytes,
+    );
+    text.counter(
         "manytail_output_truncations_total",
         "How often another process truncated the output file.",
         output.truncations,

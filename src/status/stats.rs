@@ -30,6 +30,15 @@ pub struct Stats {
     /// How often a new file replaced an output file that was deleted.
     #[serde(default)]
     pub outputs_replaced: u64,
+    /// Commits that the output made.
+    #[serde(default)]
+    pub output_commits: u64,
+    /// How often the output had to be asked whether it made a commit, or lost what it accepted.
+    #[serde(default)]
+    pub output_recoveries: u64,
+    /// Bytes of records that were offered again after that.
+    #[serde(default)]
+    pub resent_bytes: u64,
     /// How often the content of a file restarted: it was truncated, or overwritten in place.
     pub truncations: u64,
     /// NUL bytes skipped: holes, and runs left by a truncation.

@@ -68,6 +68,7 @@ impl SimulatedCommitter {
             work: job.work,
             payload: job.payload,
             result,
+            settled: None,
             journal_bytes: self.store.bytes(),
             is_appendable: self.store.is_appendable(),
             anew: self.store.take_anew(),
@@ -91,6 +92,7 @@ impl SimulatedCommitter {
             Work::Begin => self.store.begin(&job.payload),
             Work::Extend => self.store.extend(&job.payload),
             Work::Complete => self.store.complete(&job.payload),
+            Work::Deliver => Ok(()),
         }
     }
 }

@@ -29,6 +29,10 @@ fn every_item() -> Vec<Item<'static>> {
         Item::Output(Some(OutputPoint { id: ID, len: 0, format: Format::Text })),
         Item::Output(Some(OutputPoint { id: ID, len: 5, format: Format::Json })),
         Item::Scanned(b"/srv/grid"),
+        Item::Number(Number { this: 1 << 60, previous: 3 }),
+        Item::Settled(u64::MAX),
+        Item::Sequence(0),
+        Item::Identity(b"manytail-node7-0badcafe"),
     ]
 }
 
@@ -69,7 +73,7 @@ fn bytes_that_this_version_never_writes_are_malformed() {
         first(&bytes)
     };
     let refused = Some(Malformed { position: 0 });
-    for tag in (0..=255).filter(|tag| !(1..=7).contains(tag)) {
+    for tag in (0..=255).filter(|tag| !(1..=11).contains(tag)) {
         assert_eq!(change(0, tag), refused, "tag {tag}");
     }
     assert_eq!(change(37, 65), refused, "mark_len");
@@ -79,7 +83,7 @@ fn bytes_that_this_version_never_writes_are_malformed() {
     *output.last_mut().unwrap() = 3;
     assert_eq!(first(&output), refused, "format");
     assert_eq!(first(&[4, 0x00, 0x40, 0, 0, 0, 0]), refused, "bucket");
-    let second = [payload_of(&[Item::Output(None)]), vec![9]].concat();
+    let second = [payload_of(&[Item::Output(None)]), vec![12]].concat();
     assert_eq!(items(&second).last(), Some(Err(Malformed { position: 1 })));
 }
 
@@ -99,7 +103,7 @@ fn a_path_too_long_to_store_is_stored_as_not_known() {
 fn the_layout_is_the_one_that_is_documented() {
     assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
     let header = header(0x0807_0605_0403_0201);
-    assert_eq!(&header[..28], b"manytail journal\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08");
+    assert_eq!(&header[..28], b"manytail journal\x02\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08");
     let payload = [5];
     let head = Head::encode(0x0807_0605_0403_0201, Kind::Commit, 0x0a, &payload);
     assert_eq!(&head[..17], b"\xa7\xf5\x00\x9d\x03\x01\0\0\0\x0a\0\0\0\0\0\0\0");
@@ -121,7 +125,7 @@ fn the_layout_is_the_one_that_is_documented() {
 #[test]
 fn a_header_is_told_from_foreign_damaged_and_newer_ones() {
     let good = header(42);
-    assert_eq!(parse_header(&good), Ok(42));
+    assert_eq!(parse_header(&good), Ok((42, VERSION)));
     assert_eq!(parse_header(b""), Err(HeaderError::Foreign));
     assert_eq!(parse_header(&[0; 64]), Err(HeaderError::Foreign));
     assert_eq!(parse_header(&good[..31]), Err(HeaderError::Damaged));
@@ -130,11 +134,18 @@ fn a_header_is_told_from_foreign_damaged_and_newer_ones() {
         bytes[at] ^= 0x10;
         assert_eq!(parse_header(&bytes), Err(HeaderError::Damaged), "byte {at}");
     }
-    let mut newer = good;
-    newer[16] = 2;
-    let crc = crc32c::crc32c(&newer[..28]);
-    newer[28..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(parse_header(&newer), Err(HeaderError::Version(2)));
+    let of_version = |version: u8| {
+        let mut other = good;
+        other[16] = version;
+        let crc = crc32c::crc32c(&other[..28]);
+        other[28..].copy_from_slice(&crc.to_le_bytes());
+        parse_header(&other)
+    };
+    assert_eq!(of_version(1), Ok((42, 1)), "an older one is read");
+    assert_eq!(
+        (of_version(0), of_version(3)),
+        (Err(HeaderError::Version(0)), Err(HeaderError::Version(3)))
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crate::checkpoint::format::{HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
+use crate::checkpoint::format::{self, HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
 use crate::checkpoint::journal::{self, Defect, Extent};
 use crate::sys::Disk;
 
@@ -55,13 +55,21 @@ pub(super) fn settle<D: Disk>(
 
 /// Checks that the journal contains everything that was written, and nothing else.
 pub(super) fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Result<()> {
-    let found = journal::read(|buffer, offset| disk.read_at(&journal.file, buffer, offset), |_| ());
+    let found = journal::read(
+        |buffer, offset| disk.read_at(&journal.file, buffer, offset),
+        |payload| format::items(payload).try_for_each(|item| item.map(|_| ())),
+    );
     let found = found.map_err(|defect| match defect {
         Defect::Read(source) => source,
         defect => io::Error::new(io::ErrorKind::InvalidData, defect),
     })?;
-    let wanted =
-        Extent { salt: journal.salt, frames: journal.frames, bytes: journal.bytes, torn_bytes: 0 };
+    let wanted = Extent {
+        salt: journal.salt,
+        frames: journal.frames,
+        bytes: journal.bytes,
+        torn_bytes: 0,
+        version: format::VERSION,
+    };
     if found == wanted {
         Ok(())
     } else {

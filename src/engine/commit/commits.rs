@@ -12,10 +12,13 @@ use crate::checkpoint::{
     Anew, Committer, Displaced, Done, EntryFlags, Job, OutputPoint, Work, journal,
 };
 use crate::engine::commit::ResumeFrom;
+use crate::engine::commit::agreement::Agreement;
 use crate::engine::commit::ledger::{Changes, Ledger};
 use crate::engine::namespace::registry::SlotKey;
-use crate::engine::output::outbox::Point;
+use crate::engine::output::outbox::{Outbox, Point, Reached};
+use crate::engine::output::output_file::OutputFile;
 use crate::rare::rare;
+use crate::sink::{Number, OutputCommit, Sink};
 use crate::status::CommitStatus;
 use crate::sys::FileId;
 
@@ -66,6 +69,10 @@ pub(super) struct UnderWay {
     pub(super) births: Vec<SlotKey>,
     /// `Unknown`: the job does not mention the output.
     pub(super) output: KnownOutput,
+    /// The number of a commit that the output makes, too.
+    pub(super) number: Option<Number>,
+    /// Where that brings files.
+    pub(super) reached: Vec<Reached>,
 }
 
 /// See the module.
@@ -113,6 +120,8 @@ pub(in crate::engine) struct Commits {
     pub(super) accepted: u64,
     /// What the journal says about the output.
     pub(super) output: KnownOutput,
+    /// What was agreed with a receiver that remembers commits.
+    pub(super) agreement: Agreement,
     /// SIGHUP came: what the old file got is committed first, and nothing is sent until the
     /// identity of the new file is stored.
     pub(in crate::engine) is_reopening: bool,
@@ -132,7 +141,7 @@ impl std::fmt::Debug for Commits {
 }
 
 impl Commits {
-    pub(super) fn new(checkpoint: ResumeFrom) -> Self {
+    pub(super) fn new(checkpoint: ResumeFrom, agreement: Agreement) -> Self {
         let ResumeFrom { state, committer, journal, interval, reconciled } = checkpoint;
         Commits {
             committer,
@@ -160,6 +169,7 @@ impl Commits {
             uncommitted_since: None,
             accepted: 0,
             output: KnownOutput::Unknown,
+            agreement,
             is_reopening: false,
             is_last_try: false,
             path: Vec::new(),
@@ -168,6 +178,17 @@ impl Commits {
 
     /// Hands a job to the committer. `point`: the output, if the job mentions it.
     pub(super) fn submit(&mut self, work: Work, under_way: UnderWay, point: Option<Point>) {
+        self.submit_with(work, under_way, point, None);
+    }
+
+    /// Hands a job to the committer. `commit`: the output's part of it.
+    pub(super) fn submit_with(
+        &mut self,
+        work: Work,
+        under_way: UnderWay,
+        point: Option<Point>,
+        commit: Option<OutputCommit>,
+    ) {
         assert!(self.under_way.is_none(), "one job at a time");
         // What the output holds already is durable since the commit that stored its length.
         let is_output_due = point
@@ -181,6 +202,7 @@ impl Commits {
             payload: std::mem::take(&mut self.payload),
             is_output_due,
             output,
+            commit,
         });
     }
 
@@ -200,6 +222,28 @@ impl Commits {
             self.anew = Some(anew);
         }
         self.under_way.take().expect("a job was under way")
+    }
+
+    /// What a job was to store is still to be stored.
+    pub(super) fn give_back(&mut self, under_way: &mut UnderWay) {
+        self.ledger.give_back(std::mem::take(&mut under_way.changes));
+        self.stored_changes.append(&mut under_way.stored);
+        self.scanned.append(&mut under_way.scanned);
+    }
+
+    /// Whether nothing is read before the receiver has answered.
+    pub(in crate::engine) fn is_asked_at_start(&self) -> bool {
+        self.agreement.is_asked_at_start()
+    }
+
+    /// Nothing stands between the output and further records any more, unless it is reopened.
+    pub(super) fn output_resumes<S: Sink>(
+        &mut self,
+        output_file: &OutputFile,
+        outbox: &mut Outbox<S>,
+    ) {
+        self.agreement.is_waiting = false;
+        output_file.hold(outbox, self.is_reopening);
     }
 
     /// How often acknowledged offsets become durable from now on.
@@ -265,23 +309,28 @@ impl Commits {
         if self.under_way.is_some() {
             return None;
         }
-        if is_held_up {
+        if is_held_up || self.agreement.is_asked_at_start() {
             return self.check_at;
         }
-        let next = if self.is_appendable {
-            self.changed_since
-                .filter(|_| !self.is_output_doubtful)
-                .map(|since| since + self.interval)
+        let is_pending =
+            self.is_output_doubtful || self.agreement.is_asked() || self.agreement.is_waiting;
+        let next = if self.is_appendable || self.is_delivering_alone() {
+            self.changed_since.filter(|_| !is_pending).map(|since| since + self.interval)
         } else {
-            self.retry_at
+            None
         };
-        next.into_iter().chain(self.check_at).min()
+        let retry = self.retry_at.filter(|_| !self.is_appendable && !self.agreement.is_asked());
+        next.into_iter().chain(retry).chain(self.check_at).min()
     }
 
     /// At the end of a run: everything that was acknowledged is stored, or cannot be.
     pub(in crate::engine) fn is_settled(&self) -> bool {
+        if self.agreement.is_asked_at_start() {
+            return true;
+        }
         let is_stored = self.is_appendable
             && !self.has_changes()
+            && (self.agreement.is_number_stored || !self.agreement.has_transactions)
             && self.changed_since.is_none()
             && self.births.is_empty()
             && self.output != KnownOutput::Unknown;
@@ -309,6 +358,11 @@ impl Commits {
         }
     }
 
+    /// Whether the output commits although the journal cannot be written.
+    pub(super) fn is_delivering_alone(&self) -> bool {
+        self.agreement.has_transactions && self.is_failing && !self.is_appendable
+    }
+
     pub(super) fn has_changes(&self) -> bool {
         self.ledger.has_changes() || !self.stored_changes.is_empty() || !self.scanned.is_empty()
     }
@@ -324,6 +378,8 @@ impl Commits {
     pub(super) fn needs_journal(&self, now: Instant) -> bool {
         let files = self.ledger.len() as u64;
         let is_large = self.journal_bytes > journal::bytes_max(files);
-        (!self.is_appendable || is_large) && self.retry_at.is_none_or(|at| at <= now)
+        (!self.is_appendable || is_large)
+            && !self.agreement.is_asked()
+            && self.retry_at.is_none_or(|at| at <= now)
     }
 }

@@ -81,9 +81,7 @@ impl Commits {
         now: Instant,
     ) -> Option<Vec<SlotKey>> {
         self.failure = Some(with_causes(error));
-        self.ledger.give_back(under_way.changes);
-        self.stored_changes.extend(under_way.stored);
-        self.scanned.extend(under_way.scanned);
+        self.give_back(&mut under_way);
         if !matches!(work, Work::Append | Work::Check) || matches!(error, CommitError::Displaced(_))
         {
             self.snapshot = None;

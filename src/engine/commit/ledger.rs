@@ -148,16 +148,19 @@ impl Ledger {
 
     #[inline]
     fn take_in_one(&mut self, reached: &Reached) {
-        let Some(known) = self.get_mut(reached.file) else { return };
-        if known.generation != reached.generation {
-            return;
+        if self.get_mut(reached.file).is_some_and(|known| known.reach(reached)) {
+            self.touch(reached.file);
         }
-        known.offset = reached.offset;
-        known.mark = reached.mark;
-        known.mark_len = reached.mark_len;
-        known.flags = reached.flags;
-        known.read_at = reached.read_at;
-        self.touch(reached.file);
+    }
+
+    /// The output acknowledged these parts by a commit that stored them.
+    pub(crate) fn settle(&mut self, reached: &[Reached]) {
+        self.take_in();
+        for reached in reached {
+            if self.get_mut(reached.file).is_some_and(|known| known.reach(reached)) {
+                self.touch_snapshot(reached.file);
+            }
+        }
     }
 
     /// Something about the file is to be stored.
@@ -322,6 +325,21 @@ impl Ledger {
 }
 
 impl Known {
+    /// Goes on to where a part brings the file. Returns whether it did: a part of an older
+    /// generation counts for nothing.
+    #[inline]
+    pub(crate) fn reach(&mut self, reached: &Reached) -> bool {
+        let is_same = self.generation == reached.generation;
+        if is_same {
+            self.offset = reached.offset;
+            self.mark = reached.mark;
+            self.mark_len = reached.mark_len;
+            self.flags = reached.flags;
+            self.read_at = reached.read_at;
+        }
+        is_same
+    }
+
     /// Whether the file has an entry.
     pub(crate) fn is_kept(&self) -> bool {
         !self.bits.contains(Bits::GONE)

@@ -5,19 +5,22 @@
 //! Always holds: the offsets and the length of the output in one commit are of one moment. An
 //! offset is never beyond what was read.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
+
+use hashbrown::HashSet;
 
 use crate::checkpoint::format::{self, Item};
 use crate::checkpoint::{EntryFlags, Work};
 use crate::config::Format;
+use crate::engine::commit::agreement::{Agreement, Asked};
 use crate::engine::commit::commits::{Commits, KnownOutput, UnderWay};
 use crate::engine::commit::ledger::{Changes, Known};
 use crate::engine::commit::nanos;
 use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
-use crate::engine::output::outbox::{Outbox, Point};
+use crate::engine::output::outbox::{Outbox, Point, Reached};
 use crate::rare::rare;
-use crate::sink::Sink;
+use crate::sink::{Number, OutputCommit, Settle, Sink};
 
 /// New files that one job makes durable at most.
 const BIRTHS_MAX: usize = 8192;
@@ -98,24 +101,89 @@ impl Commits {
         }
         let changes = self.ledger.take_changes();
         let point = outbox.point(format);
-        let under_way = self.put_commit(present, &changes, &point, StorePath::IfNew);
+        let under_way = self.put_commit(present, &changes, &[], &point, StorePath::IfNew);
         self.submit(Work::Append, UnderWay { changes, ..under_way }, Some(point));
     }
 
-    /// Writes changes, and the output as it is at this moment.
+    /// Commits everything that was acknowledged, or that the output acknowledges by this commit.
+    pub(super) fn settle<S: Sink>(
+        &mut self,
+        present: Present<'_>,
+        outbox: &mut Outbox<S>,
+        format: Format,
+        now: Instant,
+    ) {
+        match outbox.settle() {
+            Settle::Acknowledged if self.is_appendable => {
+                self.agreement.is_waiting = false;
+                self.store_changes(present, outbox, format);
+            }
+            Settle::Acknowledged => self.changed_since = None,
+            Settle::Wait => {
+                self.agreement.is_waiting = true;
+                outbox.hold(true);
+            }
+            Settle::Lost => {
+                self.agreement.ask(Asked::Lost);
+                outbox.hold(true);
+                outbox.block(now);
+            }
+            Settle::Transaction { number, commit } => {
+                outbox.hold(true);
+                self.store_numbered(present, outbox, format, (number, commit));
+            }
+        }
+    }
+
+    /// Stores everything that the output accepted under a number, and has the output commit it,
+    /// too.
+    pub(super) fn store_numbered<S: Sink>(
+        &mut self,
+        present: Present<'_>,
+        outbox: &mut Outbox<S>,
+        format: Format,
+        (number, commit): (Number, OutputCommit),
+    ) {
+        self.payload.clear();
+        self.accepted = outbox.accepted();
+        let reached = outbox.reached(format);
+        assert_eq!(number.previous, self.agreement.number, "both count the same commits");
+        if !self.is_appendable {
+            self.changed_since = None;
+            let under_way = UnderWay { reached, ..UnderWay::default() };
+            self.submit_with(Work::Deliver, under_way, None, Some(commit));
+            return;
+        }
+        let changes = self.ledger.take_changes();
+        let point = outbox.point(format);
+        format::put(&Item::Number(number), &mut self.payload);
+        self.agreement.is_number_stored = true;
+        let under_way = self.put_commit(present, &changes, &reached, &point, StorePath::IfNew);
+        let under_way = UnderWay { changes, reached, number: Some(number), ..under_way };
+        self.submit_with(Work::Append, under_way, Some(point), Some(commit));
+    }
+
+    /// Writes changes, and the output as it is at this moment. `reached`: where what the output
+    /// commits along with this brings files.
     pub(super) fn put_commit(
         &mut self,
         present: Present<'_>,
         changes: &Changes,
+        reached: &[Reached],
         point: &Point,
         path: StorePath,
     ) -> UnderWay {
         self.changed_since = None;
+        self.put_agreement(point, path);
         format::put(&Item::Output(point.stored), &mut self.payload);
         for &(file, generation) in &changes.gone {
             format::put(&Item::Forget(file, generation), &mut self.payload);
         }
-        for &key in &changes.slots {
+        for reached in reached {
+            self.put_entry_at(present, reached.file, Some(reached), path);
+        }
+        let reached: HashSet<SlotKey> = reached.iter().map(|reached| reached.file).collect();
+        for &key in changes.slots.iter().filter(|key| !reached.contains(*key)) {
             self.put_entry(present, key, path);
         }
         let stored = std::mem::take(&mut self.stored_changes);
@@ -132,12 +200,44 @@ impl Commits {
         UnderWay { stored, scanned, output, ..UnderWay::default() }
     }
 
+    /// Writes what was agreed with the receiver: its last commit, if the journal does not say so
+    /// yet, our name at it, and where its stream is.
+    fn put_agreement(&mut self, point: &Point, path: StorePath) {
+        let Agreement { number, is_number_stored, .. } = self.agreement;
+        let is_new = path == StorePath::Always;
+        if !is_number_stored || (is_new && number != 0) {
+            format::put(&Item::Settled(number), &mut self.payload);
+        }
+        self.agreement.is_number_stored = true;
+        if !self.stored.identity().is_empty() && (is_new || self.output == KnownOutput::Unknown) {
+            format::put(&Item::Identity(self.stored.identity()), &mut self.payload);
+        }
+        if let Some(sequence) = point.sequence {
+            format::put(&Item::Sequence(sequence), &mut self.payload);
+        }
+    }
+
     /// Writes the entry of one file, if the file is still there.
     pub(super) fn put_entry(&mut self, present: Present<'_>, key: SlotKey, path: StorePath) {
+        self.put_entry_at(present, key, None, path);
+    }
+
+    /// The same, at the place to which a part brings it.
+    fn put_entry_at(
+        &mut self,
+        present: Present<'_>,
+        key: SlotKey,
+        reached: Option<&Reached>,
+        path: StorePath,
+    ) {
         let Present { files, tree, .. } = present;
         let Some(id) = files.alive(key) else { return };
         let Some(file) = files.file_id(id) else { return };
         let Some(known) = self.ledger.get(key).filter(|known| known.is_kept()) else { return };
+        let mut known = *known;
+        reached.into_iter().for_each(|reached| {
+            known.reach(reached);
+        });
         let slot = files.get(id);
         // While the start of a last line is searched for, the offset goes back.
         let is_comparable =
@@ -148,7 +248,7 @@ impl Commits {
             known.offset,
             slot.offset
         );
-        let entry = known.entry(file, present.complete_at(id, known));
+        let entry = known.entry(file, present.complete_at(id, &known));
         let is_path_stored = self.ledger.needs_path(key) || path == StorePath::Always;
         self.path.clear();
         if is_path_stored && tree.at_place(slot.dir().0).is_some() && !files.name(id).is_empty() {

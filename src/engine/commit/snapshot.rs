@@ -79,7 +79,7 @@ impl Commits {
         self.scanned = self.all_scanned(found);
         let late = self.ledger.take_late();
         let point = outbox.point(format);
-        let under_way = self.put_commit(present, &late, &point, StorePath::Always);
+        let under_way = self.put_commit(present, &late, &[], &point, StorePath::Always);
         // The other changes, and generations that began meanwhile, are in their parts.
         let changes = self.ledger.take_changes();
         let births = std::mem::take(&mut self.births);

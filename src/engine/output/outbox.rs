@@ -27,13 +27,17 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
 use crate::checkpoint::{EntryFlags, OutputPoint, record_parser};
 use crate::config::Format;
 use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::schedule::lag::Stamp;
 use crate::rare::rare;
 use crate::sink::{
-    FilePoint, IsStored, Of, Origin, Origins, Receiver, Records, Sent, Sink, SinkError, Wants,
+    FilePoint, IsStored, Of, Origin, Origins, Receiver, Records, Sent, Settle, Sink, SinkError,
+    Wants,
 };
 use crate::tap::Tap;
 
@@ -105,6 +109,8 @@ pub(crate) struct Point {
     pub(crate) stored: Option<OutputPoint>,
     /// A descriptor of the file, to make it durable.
     pub(crate) file: Option<OwnedFd>,
+    /// Where the stream is, if the output is one.
+    pub(crate) sequence: Option<u64>,
 }
 
 /// Which part of a file lies in a batch.
@@ -157,6 +163,19 @@ impl Batch {
         Records::with_origins(bytes, of, &self.origins)
     }
 
+    /// Where the whole records that the sink took of a span bring its file, if it took some.
+    fn part_of(&self, span: usize, format: Format) -> Option<Reached> {
+        let begin = span.checked_sub(1).map_or(0, |before| self.spans[before].end);
+        let span = &self.spans[span];
+        let records = self.bytes.get(begin..self.sent).filter(|records| !records.is_empty())?;
+        let offset = self.of.get(self.records_sent).expect("a record follows").offset();
+        // Only json tells of pieces of lines; then the bytes before the offset are not known.
+        let (mark, mark_len) = record_parser::progress(format, records, span.first_offset)
+            .filter(|progress| progress.end == offset)
+            .map_or((0, 0), |progress| progress.mark());
+        Some(Reached { offset, mark, mark_len, read_at: 0, ..span.reached })
+    }
+
     /// The sink took so many bytes in all.
     fn set_sent(&mut self, sent: usize) {
         if sent < self.sent {
@@ -180,6 +199,8 @@ impl Batch {
 #[derive(Debug)]
 pub(crate) struct Outbox<S> {
     sink: S,
+    /// The sink is ready whenever something was acknowledged.
+    is_signalled: bool,
     filling: Batch,
     in_flight: VecDeque<Batch>,
     pool: Vec<Batch>,
@@ -214,6 +235,7 @@ impl<S: Sink> Outbox<S> {
             Wants::Origins => UNCOMMITTED_BYTES_MAX,
         };
         Outbox {
+            is_signalled: sink.wants() == Wants::Origins,
             sink,
             filling: Batch::new(),
             in_flight: VecDeque::new(),
@@ -361,6 +383,58 @@ impl<S: Sink> Outbox<S> {
         Some(Reached { offset: progress.end, mark, mark_len, read_at: 0, ..span.reached })
     }
 
+    /// Where all that the sink took brings its files, at most one of each, beyond what was
+    /// acknowledged.
+    pub(crate) fn reached(&self, format: Format) -> Vec<Reached> {
+        let mut reached: Vec<Reached> = Vec::new();
+        let mut places: HashMap<SlotKey, usize> = HashMap::new();
+        let mut add = |part: Reached| match places.entry(part.file) {
+            Entry::Occupied(place) => reached[*place.get()] = part,
+            Entry::Vacant(place) => {
+                place.insert(reached.len());
+                reached.push(part);
+            }
+        };
+        for batch in &self.in_flight {
+            for (at, span) in batch.spans.iter().enumerate().skip(batch.acked) {
+                if span.end > batch.sent {
+                    batch.part_of(at, format).into_iter().for_each(&mut add);
+                    break;
+                }
+                add(span.reached);
+            }
+            if batch.sent < batch.bytes.len() {
+                break;
+            }
+        }
+        reached
+    }
+
+    /// All that the sink took is acknowledged by a commit. Returns how many bytes that are.
+    pub(crate) fn settled(&mut self, is_stored: IsStored, mut acked: impl FnMut(Stamp)) -> u64 {
+        if let Some(receiver) = self.sink.receiver() {
+            receiver.settled(is_stored);
+        }
+        let bytes = self.collect_acks(|_, since| acked(since));
+        self.acked = self.accepted;
+        bytes
+    }
+
+    /// All that the sink took and did not acknowledge is offered again. Returns how many bytes that
+    /// are.
+    pub(crate) fn offer_again(&mut self) -> u64 {
+        let bytes = self.accepted - self.acked;
+        if bytes > 0 {
+            self.rewind(bytes);
+        }
+        bytes
+    }
+
+    /// What a commit has to do with the sink.
+    pub(crate) fn settle(&mut self) -> Settle {
+        self.sink.receiver().map_or(Settle::Acknowledged, Receiver::settle)
+    }
+
     /// How many bytes the sink took so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted
@@ -374,7 +448,9 @@ impl<S: Sink> Outbox<S> {
     /// Where the output is, less what it holds of spans that are not acknowledged whole.
     pub(crate) fn point(&mut self, format: Format) -> Point {
         let beyond = self.accepted - self.acked;
-        self.point_without(beyond, format).unwrap_or(Point { stored: None, file: None })
+        let sequence = self.sink.receiver().and_then(|receiver| receiver.sequence(beyond));
+        let nowhere = Point { stored: None, file: None, sequence };
+        self.point_without(beyond, format).unwrap_or(nowhere)
     }
 
     /// Where the output is after another file took the place of a deleted one, if it is a file.
@@ -386,7 +462,7 @@ impl<S: Sink> Outbox<S> {
     fn point_without(&mut self, beyond: u64, format: Format) -> Option<Point> {
         let FilePoint { id, len, file } = self.sink.point()?;
         let len = len.saturating_sub(beyond);
-        Some(Point { stored: Some(OutputPoint { id, len, format }), file })
+        Some(Point { stored: Some(OutputPoint { id, len, format }), file, sequence: None })
     }
 
     /// Nothing waits, not even for an acknowledgement.
@@ -430,7 +506,7 @@ impl<S: Sink> Outbox<S> {
 
     /// Whether an acknowledgement may come without an event.
     pub(crate) fn awaits_acks(&self) -> bool {
-        !self.is_empty() && !self.is_blocked && !self.is_held
+        !self.is_signalled && !self.is_empty() && !self.is_blocked && !self.is_held
     }
 
     /// Offers records until the sink takes no more.

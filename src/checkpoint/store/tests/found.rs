@@ -105,7 +105,7 @@ fn frames_left_out_or_of_another_file_are_not_taken_for_commits() {
 #[test]
 fn a_snapshot_part_after_the_snapshot_and_an_unknown_item_are_damage() {
     let (bytes, ends) = journal_of_five_commits();
-    let salt = format::parse_header(&bytes).unwrap();
+    let salt = format::parse_header(&bytes).unwrap().0;
     let with_frame = |kind, payload: &[u8]| {
         let head = Head::encode(salt, kind, 8, payload);
         with(&[&bytes[..], &head, payload].concat())
@@ -127,7 +127,7 @@ fn a_snapshot_part_after_the_snapshot_and_an_unknown_item_are_damage() {
 #[test]
 fn what_is_no_journal_of_this_version_is_refused_by_name_and_left_as_it_is() {
     let mut newer = format::header(1);
-    newer[16] = 2;
+    newer[16] = 3;
     let crc = crc32c::crc32c(&newer[..28]);
     newer[28..].copy_from_slice(&crc.to_le_bytes());
     for (bytes, what) in [
@@ -136,7 +136,7 @@ fn what_is_no_journal_of_this_version_is_refused_by_name_and_left_as_it_is() {
         (Some(b"SQLite format 3\0"), "not a journal"),
         (Some(&format::header(1)[..20]), "damaged"),
         (Some(&format::header(1)), "incomplete snapshot at byte 32"),
-        (Some(&newer), "version 2"),
+        (Some(&newer), "version 3"),
         (None, "should be a regular file"),
     ] {
         let memory = Memory::new();
@@ -203,7 +203,7 @@ fn a_journal_moved_aside_keeps_its_bytes_and_takes_no_name_that_is_there() {
 #[test]
 fn the_search_of_a_tail_ends_though_it_is_full_of_frames_that_are_none() {
     let (bytes, _) = journal_of_five_commits();
-    let salt = format::parse_header(&bytes).unwrap();
+    let salt = format::parse_header(&bytes).unwrap().0;
     let mut fake = Head::encode(salt ^ 1, Kind::Commit, 1 << 40, &[]);
     fake[5..9].copy_from_slice(&(PAYLOAD_BYTES_MAX as u32).to_le_bytes());
     let tail: Vec<u8> = fake.iter().copied().cycle().take(8 << 20).collect();

@@ -1,0 +1,225 @@
+//! A receiver that remembers commits: what is asked of it, and what its answers mean.
+//!
+//! In: the verdicts of the sink, the outcomes of jobs. Out: which commit was made; records that are
+//! offered again.
+//! Always holds: nothing is read before the receiver told what it has beyond the journal, and
+//! nothing is offered while a commit is in doubt. No new journal is begun while a commit is in
+//! doubt: the old one has both sides of it.
+
+use std::time::Instant;
+
+use crate::checkpoint::reconcile::advance;
+use crate::checkpoint::{Done, Work};
+use crate::diagnostics::notices::{Cause, notice};
+use crate::engine::commit::commits::{Commits, UnderWay};
+use crate::engine::{Engine, EngineError};
+use crate::rare::rare;
+use crate::sink::{IsStored, Number, Sink, Unsettled, Verdict};
+use crate::sys::FileSystem;
+use crate::sys::clock::Now;
+
+/// What the receiver is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// What it has beyond what the journal says.
+    Start,
+    /// Whether it made the commit with this number, which is stored.
+    Commit(Number),
+    /// Whether it can go on: what it accepted since the last commit is lost.
+    Lost,
+}
+
+/// How commits concern the receiver.
+#[derive(Debug, Default)]
+pub(super) struct Agreement {
+    /// What it acknowledges are its commits.
+    pub(super) has_transactions: bool,
+    /// What it is asked.
+    asked: Option<Asked>,
+    /// A commit waits until all that was accepted arrived.
+    pub(super) is_waiting: bool,
+    /// The last commit that it made.
+    pub(super) number: u64,
+    /// The journal says so: no commit in it is in doubt.
+    pub(super) is_number_stored: bool,
+}
+
+impl Agreement {
+    /// With a receiver that remembers commits.
+    pub(super) fn with_receiver(has_transactions: bool, number: u64) -> Self {
+        Agreement {
+            has_transactions,
+            asked: Some(Asked::Start),
+            is_waiting: false,
+            number,
+            is_number_stored: true,
+        }
+    }
+
+    /// Whether an answer is awaited.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Whether the answer is awaited without which nothing is read.
+    pub(super) fn is_asked_at_start(&self) -> bool {
+        self.asked == Some(Asked::Start)
+    }
+
+    /// The commit that may have been made or not, for people.
+    pub(super) fn in_doubt(&self) -> Option<Number> {
+        match self.asked {
+            Some(Asked::Commit(number)) => Some(number),
+            Some(Asked::Start | Asked::Lost) | None => None,
+        }
+    }
+
+    /// The receiver is asked, and nothing is offered until it has answered.
+    pub(super) fn ask(&mut self, asked: Asked) {
+        self.is_waiting = false;
+        self.asked = Some(asked);
+    }
+
+    /// It made a commit, and the journal has to say so.
+    fn made(&mut self, number: u64) {
+        self.number = number;
+        self.is_number_stored = false;
+    }
+}
+
+impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// Whether nothing is read because the receiver has not told yet what it has.
+    pub fn awaits_receiver(&self) -> bool {
+        self.offsets.get().is_some_and(Commits::is_asked_at_start)
+    }
+
+    /// Takes the receiver's answer, if one is awaited and has come.
+    ///
+    /// # Errors
+    /// When the receiver has what this state directory did not bring there.
+    pub(in crate::engine) fn ask_receiver(&mut self, now: Now) -> Result<(), EngineError> {
+        let Some(commits) = self.offsets.get_mut() else { return Ok(()) };
+        let Some(asked) = commits.agreement.asked.filter(|_| !commits.is_storing()) else {
+            return Ok(());
+        };
+        let receiver = self.outbox.receiver().expect("only a receiver is asked");
+        let Some(verdict) = receiver.verdict()? else {
+            self.outbox.block(now.instant);
+            return Ok(());
+        };
+        commits.agreement.asked = None;
+        match asked {
+            Asked::Start => self.begin_after(verdict),
+            Asked::Commit(number) => self.go_on_after(&verdict, Some(number), now.instant),
+            Asked::Lost => self.go_on_after(&verdict, None, now.instant),
+        }
+        self.outbox.reopened();
+        Ok(())
+    }
+
+    /// At the start: what the receiver has beyond the journal is not read again.
+    fn begin_after(&mut self, verdict: Verdict) {
+        let Some(commits) = self.offsets.get_mut() else { return };
+        if let Some(doubt) = commits.stored.doubt() {
+            let is_made = matches!(verdict, Verdict::Made);
+            rare!("a commit in doubt was decided at a start");
+            tracing::info!(
+                commit = doubt.this,
+                is_made,
+                "the last commit was in doubt: the output has decided"
+            );
+            commits.stored.resolve(|_| is_made);
+            commits.agreement.made(if is_made { doubt.this } else { doubt.previous });
+        }
+        if let Verdict::Beyond(generations) = verdict {
+            let before = commits.stored_changes.len();
+            for (generation, progress) in &generations {
+                let advanced = advance(&mut commits.stored, *generation, progress);
+                commits.stored_changes.extend(advanced);
+            }
+            let files = commits.stored_changes.len() - before;
+            rare!("a stream had records beyond the last commit");
+            tracing::info!(files, "the output had records beyond the last commit: not read again");
+        }
+        self.take_up_offsets();
+    }
+
+    /// In a run, after the receiver was lost. `number`: of a commit that is stored.
+    fn go_on_after(&mut self, verdict: &Verdict, number: Option<Number>, now: Instant) {
+        let is_made = matches!(verdict, Verdict::Made);
+        if let Some(number) = number.filter(|_| is_made) {
+            rare!("a commit in doubt was found to be made within a run");
+            self.take_settled(IsStored::Yes, now);
+            let Some(commits) = self.offsets.get_mut() else { return };
+            commits.agreement.made(number.this);
+        } else {
+            rare!("what a receiver accepted was offered again within a run");
+            self.observer.stats.resent_bytes += self.outbox.offer_again();
+            let Some(commits) = self.offsets.get_mut() else { return };
+            if let Some(number) = number {
+                // Paths in the frame that was dropped are not stored.
+                commits.ledger.doubt_paths();
+                commits.agreement.made(number.previous);
+            }
+        }
+        let Engine { outbox, output_file, offsets, .. } = self;
+        let Some(commits) = offsets.get_mut() else { return };
+        commits.changed_since.get_or_insert(now);
+        commits.output_resumes(output_file, outbox);
+    }
+
+    /// All that the output accepted is acknowledged, by a commit of its own.
+    fn take_settled(&mut self, is_stored: IsStored, now: Instant) {
+        let lag = &mut self.schedule.lag;
+        self.observer.stats.acknowledged_bytes +=
+            self.outbox.settled(is_stored, |since| lag.acknowledged(since));
+        if let Some(commits) = self.offsets.get_mut() {
+            commits.changed_since.get_or_insert(now);
+        }
+    }
+
+    /// The output had a part in a job, which has ended: what follows from it.
+    pub(super) fn output_committed(
+        &mut self,
+        done: &Done,
+        under_way: &mut UnderWay,
+        outcome: &Result<(), Unsettled>,
+        now: Instant,
+    ) {
+        let is_stored = done.result.is_ok() && done.work != Work::Deliver;
+        let Some(commits) = self.offsets.get_mut() else { return };
+        match outcome {
+            Ok(()) => {
+                self.observer.stats.output_commits += 1;
+                if is_stored {
+                    commits.ledger.settle(&under_way.reached);
+                    let number = under_way.number.expect("a stored commit has a number");
+                    commits.agreement.made(number.this);
+                } else {
+                    rare!("an output committed what the journal could not store");
+                    for reached in &under_way.reached {
+                        commits.ledger.acknowledge(reached);
+                    }
+                }
+                let is_stored = if is_stored { IsStored::Yes } else { IsStored::No };
+                self.take_settled(is_stored, now);
+            }
+            Err(why) => {
+                self.observer.stats.output_recoveries += 1;
+                let asked = match under_way.number.filter(|_| is_stored) {
+                    Some(number) => Asked::Commit(number),
+                    None => Asked::Lost,
+                };
+                commits.agreement.ask(asked);
+                self.outbox.hold(true);
+                self.outbox.block(now);
+                if is_stored {
+                    commits.give_back(under_way);
+                }
+                notice!(warn: self.observer.notices, Cause::OutputCommit, now,
+                    error = why.to_string(),
+                    "the output may have committed or not: it is asked");
+            }
+        }
+    }
+}
