@@ -21,7 +21,7 @@ pub(crate) use brokers::{
 };
 pub use metrics::Metrics;
 pub(crate) use template::Fields;
-pub use template::Template;
+pub use template::{Alphabet, Template, TemplateError};
 pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};
 
 use crate::patterns::{PatternError, Patterns};

@@ -39,6 +39,8 @@ pub enum Fault {
     LossUncounted,
     /// A file that was kept open after a read is never closed.
     KeptTooLong,
+    /// What a receiver lost is offered again from a later record on.
+    ResentFromWrongRecord,
 }
 
 thread_local! {

@@ -51,7 +51,8 @@ pub mod cli {
 /// Values of settings.
 pub mod config {
     pub use crate::config::{
-        Binary, EngineConfig, Format, InputConfig, Metrics, Output, StartAt, Symlinks,
+        Alphabet, Binary, EngineConfig, Format, InputConfig, Metrics, Output, Routes, StartAt,
+        Symlinks, Template, TemplateError,
     };
 }
 

@@ -4,6 +4,7 @@
 //! In: records, and the sink. Out: whether records may leave and be committed.
 //! Always holds: what only a deleted file holds is not committed.
 
+pub(super) mod batch;
 pub(super) mod hung;
 pub(super) mod outbox;
 pub(super) mod output_file;

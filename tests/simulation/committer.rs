@@ -14,6 +14,7 @@ use std::time::Duration;
 use manytail::testing::checkpoint::format::{Item, items};
 use manytail::testing::checkpoint::store::Store;
 use manytail::testing::checkpoint::{CommitError, Committer, Done, Job, Work};
+use manytail::testing::sink::{IsStored, Unsettled};
 use nix::errno::Errno;
 
 use crate::disk::FakeDisk;
@@ -50,6 +51,7 @@ impl SimulatedCommitter {
         let under_way = self.under_way.as_mut().expect("a job is under way");
         let Some(job) = under_way.job.take() else { return };
         let result = self.perform_calls(&job);
+        let (settled, job) = self.deliver(job, result.is_ok());
         let under_way = self.under_way.as_mut().expect("a job is under way");
         let mut simulated = self.shared.borrow_mut();
         // As in the thread: only a kill can come between a commit and its stamp.
@@ -60,6 +62,8 @@ impl SimulatedCommitter {
             format!("        committer: {:?} of {} bytes: {result:?}", job.work, job.payload.len())
         });
         match (&result, under_way.covers.take()) {
+            // In doubt: the verdict tells.
+            (Ok(()), Some(_)) if matches!(settled, Some(Err(_))) => {}
             (Ok(()), Some(covered)) => simulated.durability_mut().committed(covered),
             (Ok(()), None) => {}
             (Err(_), _) => simulated.durability_mut().commit_failed(),
@@ -68,11 +72,26 @@ impl SimulatedCommitter {
             work: job.work,
             payload: job.payload,
             result,
-            settled: None,
+            settled,
             journal_bytes: self.store.bytes(),
             is_appendable: self.store.is_appendable(),
             anew: self.store.take_anew(),
         });
+    }
+
+    /// The output's part of a job. A kill may come before it and after it.
+    fn deliver(&mut self, mut job: Job, is_ok: bool) -> (Option<Result<(), Unsettled>>, Job) {
+        let Some(commit) = job.commit.take() else { return (None, job) };
+        self.shared.borrow_mut().may_crash();
+        drop(self.shared.borrow().broker());
+        let is_stored =
+            if is_ok && job.work != Work::Deliver { IsStored::Yes } else { IsStored::No };
+        let settled = commit.call(is_stored);
+        let mut simulated = self.shared.borrow_mut();
+        simulated.trace(|| format!("        the output commits: {settled:?}"));
+        simulated.take_news();
+        simulated.may_crash();
+        (Some(settled), job)
     }
 
     fn perform_calls(&mut self, job: &Job) -> Result<(), CommitError> {
@@ -116,7 +135,14 @@ impl Committer for SimulatedCommitter {
                     items(&job.payload).map(|item| format!("\n            {item:?}")).collect();
                 format!("        job: {:?}{told}", job.work)
             });
-            let covers = tells_output.then(|| simulated.covered(told_len));
+            let sequence = items(&job.payload).find_map(|item| match item {
+                Ok(Item::Sequence(sequence)) => Some(sequence),
+                _ => None,
+            });
+            let mut covers = tells_output.then(|| simulated.covered(told_len));
+            if let (Some(covers), Some(broker)) = (&mut covers, simulated.broker()) {
+                covers.records = broker.records(job.commit.is_some(), sequence);
+            }
             let now = simulated.now();
             let durability = simulated.durability_mut();
             let (delay, at_once) = durability.draw_job();

@@ -7,6 +7,9 @@
 
 use std::time::Duration;
 
+use manytail::testing::config::Format;
+
+use crate::broker::BrokerRates;
 use crate::disk::DiskRates;
 use crate::output_file::{FileRates, Place};
 use crate::random::Random;
@@ -28,6 +31,8 @@ pub(crate) enum Ending {
 pub(crate) struct DurabilitySettings {
     /// The output is a regular file, with these faults.
     pub(crate) file: Option<FileRates>,
+    /// The output is a broker.
+    pub(crate) broker: Option<BrokerRates>,
     pub(crate) interval: Duration,
     /// The number of lives until the world goes quiet: one more than endings.
     pub(crate) endings: usize,
@@ -70,6 +75,7 @@ impl DurabilitySettings {
         let millis = Duration::from_millis;
         DurabilitySettings {
             file,
+            broker: None,
             interval: *random.pick(&[millis(10), millis(1000), millis(1000), millis(10_000)]),
             endings: *random.pick(&[0, 1, 2, 2, 5]),
             kinds: random
@@ -102,11 +108,27 @@ impl DurabilitySettings {
 }
 
 impl DurabilitySettings {
+    /// A third of the runs have a broker instead of their output.
+    pub(crate) fn draw_broker(&mut self, random: &mut Random, format: Format) {
+        if random.one_in(3) {
+            // Only json says which line a record is.
+            let is_stream = format == Format::Json && random.one_in(2);
+            self.broker = Some(BrokerRates::draw(random, is_stream));
+            self.file = None;
+        }
+    }
+
     /// For [`crate::simulated::Settings::leave_out`].
     pub(crate) fn leave_out(&mut self, what: &str) {
         match what {
             "disk_faults" => self.disk = DiskRates::default(),
             "file_output" => self.file = None,
+            "broker" => self.broker = None,
+            "broker_faults" => {
+                if let Some(broker) = &mut self.broker {
+                    (broker.partial, broker.lost, broker.unsettled) = (0, 0, 0);
+                }
+            }
             "endings" => self.endings = 0,
             "job_delays" => self.job_delays = vec![Duration::ZERO],
             "down" => {

@@ -17,7 +17,7 @@ use manytail::testing::checkpoint::reconcile::{Origin, Tail, reconcile};
 use manytail::testing::checkpoint::stamp::{Stamp, Unexplained};
 use manytail::testing::checkpoint::state::StoredOffsets;
 use manytail::testing::checkpoint::store::{Store, look};
-use manytail::testing::config::EngineConfig;
+use manytail::testing::config::{Alphabet, EngineConfig, Routes, Template};
 use manytail::testing::engine::{Engine, ResumeFrom, Turn};
 use manytail::testing::sys::LinkRule;
 use nix::errno::Errno;
@@ -57,7 +57,11 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
         same_owner: false,
         format: settings.format,
         host: None,
-        routes: None,
+        routes: settings
+            .durability
+            .as_ref()
+            .is_some_and(|durability| durability.broker.is_some())
+            .then(routes),
         once: settings.once,
         coalesce: settings.coalesce,
         line_bytes_max: settings.line_bytes_max,
@@ -65,6 +69,16 @@ pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
         rescan: settings.rescan,
         rescan_remote: settings.rescan_remote,
         ignore_older: following.and_then(|following| following.ignore_older),
+    }
+}
+
+/// Where records go in a broker: everything to one topic.
+fn routes() -> Routes {
+    let template = |text, alphabet| Template::parse(text, alphabet).expect("it is one");
+    Routes {
+        destination: template("jobs", Alphabet::Name),
+        key: template("{file}", Alphabet::Any),
+        host: "node7".to_owned(),
     }
 }
 
@@ -242,6 +256,9 @@ impl Run {
         }
         self.shared.borrow_mut().file_reconciled()?;
         self.mutant.edit(&mut state, &self.sizes());
+        if let Some(mut broker) = self.shared.borrow().broker() {
+            broker.mutate(self.mutant);
+        }
         self.cover(Some(&state));
         let journal = store.is_appendable().then(|| store.bytes());
         let interval = self.shared.borrow_mut().durability_mut().settings.interval;

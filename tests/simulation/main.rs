@@ -6,7 +6,8 @@
 //! environment variables `SEEDS`, `FIRST`, `JOBS`, `WITHOUT`, `OPERATIONS`.
 //!
 //! [`world`] and [`queue`] are the kernel, [`kernel`] is the engine's view of it, [`workload`] and
-//! [`writers`] are the other processes, [`faults`] are errors, [`receiver`] is the output,
+//! [`writers`] are the other processes, [`faults`] are errors, [`receiver`] is the output (or [`broker`], with [`transactions`] or a
+//! [`stream`]),
 //! [`turning`] the loop, [`model`] the oracle, [`property`] its verdicts, [`mutants`] and
 //! [`caught`] prove that it detects faults, [`rare_branches`] proves that the lives reach every
 //! rare branch of the engine.
@@ -20,6 +21,7 @@
     reason = "tests look at the clock, the disk and threads"
 )]
 
+mod broker;
 mod cached_file;
 mod caught;
 mod committer;
@@ -47,6 +49,8 @@ mod record;
 mod seeds;
 mod simulated;
 mod start;
+mod stream;
+mod transactions;
 mod turning;
 mod workload;
 mod world;

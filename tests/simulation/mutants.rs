@@ -22,8 +22,9 @@ use manytail::testing::sys::{
     FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Mutant {
+    #[default]
     None,
     /// The loop sometimes forgets an edge: queued events wait until the next one.
     WakeUpLost,
@@ -80,6 +81,17 @@ pub(crate) enum Mutant {
     DeletionForgotten,
     LossUncounted,
     KeptTooLong,
+    ResentFromWrongRecord,
+    /// A commit in doubt counts as made, without the broker's word.
+    DoubtTrusted,
+    /// A commit in doubt counts as not made.
+    DoubtDropped,
+    /// A commit does not wait for the reports of what it commits.
+    CommittedBeforeReport,
+    /// What a stream has beyond the last commit is not asked for.
+    TailIgnored,
+    /// The stream's end is stored along with offsets that are behind it.
+    SequenceAhead,
 }
 
 /// Which generation each inode had in earlier lives of the engine.
@@ -422,6 +434,7 @@ impl Mutant {
             Mutant::DeletionForgotten => Fault::DeletionForgotten,
             Mutant::LossUncounted => Fault::LossUncounted,
             Mutant::KeptTooLong => Fault::KeptTooLong,
+            Mutant::ResentFromWrongRecord => Fault::ResentFromWrongRecord,
             _ => return None,
         })
     }
@@ -429,6 +442,9 @@ impl Mutant {
     /// Changes the state that was read from the journal. `sizes`: the sizes of the files of the
     /// tree, by inode and generation.
     pub(crate) fn edit(self, state: &mut StoredOffsets, sizes: &HashMap<(u64, u32), u64>) {
+        if self == Mutant::DoubtTrusted {
+            state.resolve(|_| true);
+        }
         if !matches!(self, Mutant::MarkForgotten | Mutant::SizeTrusted | Mutant::ResentFromMiddle) {
             return;
         }

@@ -10,15 +10,19 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use manytail::testing::sink::{
-    FilePoint, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants,
+    FilePoint, IsStored, Known, OutputCommit, Receiver, Records, Sent, Settle, Sink, SinkError,
+    SinkState, Verdict, Wants,
 };
 
+use crate::durability::Covered;
 use crate::output_file::OutputFile;
 use crate::random::Random;
 use crate::simulated::Simulated;
+use crate::transactions::Settling;
 
 #[derive(Debug, Clone)]
 pub(crate) struct OutputSettings {
@@ -308,11 +312,17 @@ impl Output {
 pub(crate) struct SimulatedSink {
     shared: Rc<RefCell<Simulated>>,
     start: Instant,
+    /// If the output is a broker.
+    broker: Option<BrokerSide>,
 }
+
+/// The receiver of a sink that is a broker.
+struct BrokerSide(Rc<RefCell<Simulated>>);
 
 impl SimulatedSink {
     pub(crate) fn new(shared: Rc<RefCell<Simulated>>, start: Instant) -> Self {
-        SimulatedSink { shared, start }
+        let broker = shared.borrow().broker.is_some().then(|| BrokerSide(Rc::clone(&shared)));
+        SimulatedSink { shared, start, broker }
     }
 }
 
@@ -323,10 +333,16 @@ impl Sink for SimulatedSink {
         simulated.interleave();
         let (time, is_last) = (now - self.start, simulated.is_last_call());
         let simulated = &mut *simulated;
-        let sent = match &mut simulated.file {
-            Some(file) => file.send(bytes, time, is_last),
-            None => simulated.output.send(bytes, time),
+        let sent = if let Some(mut broker) = simulated.broker() {
+            broker.send(records)
+        } else if let Some(file) = &mut simulated.file {
+            file.send(bytes, time, is_last)
+        } else {
+            simulated.output.send(bytes, time)
         };
+        if let (Err(why), true) = (&sent, simulated.broker.is_some()) {
+            return Err(gone(why));
+        }
         let sent = sent.unwrap_or_else(|why| {
             simulated.fail(|| why);
             Sent::Closed
@@ -336,6 +352,7 @@ impl Sink for SimulatedSink {
             Some(file) => file.next_record(),
             None => simulated.output.next_record(),
         };
+        simulated.take_news();
         while let Some(record) = next(simulated) {
             simulated.trace(|| format!("          > {}", record.escape_ascii()));
             if let Err(why) = simulated.model.take(&simulated.world, &record) {
@@ -352,17 +369,22 @@ impl Sink for SimulatedSink {
     }
 
     fn wants(&self) -> Wants {
-        Wants::Bytes
+        if self.broker.is_some() { Wants::Origins } else { Wants::Bytes }
     }
 
     fn receiver(&mut self) -> Option<&mut dyn Receiver> {
-        None
+        self.broker.as_mut().map(|broker| broker as &mut dyn Receiver)
     }
 
     fn unacknowledged(&mut self) -> u64 {
         let mut simulated = self.shared.borrow_mut();
         if simulated.file.is_some() {
             return 0;
+        }
+        let unacknowledged = simulated.broker().map(|mut broker| broker.unacknowledged());
+        if let Some(unacknowledged) = unacknowledged {
+            simulated.take_news();
+            return unacknowledged;
         }
         let time = simulated.now();
         let before = simulated.output.told;
@@ -377,6 +399,10 @@ impl Sink for SimulatedSink {
 
     fn deadline(&self) -> Option<Instant> {
         let simulated = self.shared.borrow();
+        if simulated.broker.is_some() {
+            // It makes itself ready.
+            return None;
+        }
         let deadline = simulated
             .file
             .as_ref()
@@ -439,5 +465,80 @@ impl Sink for SimulatedSink {
 
     fn state(&self) -> SinkState {
         SinkState::sound()
+    }
+}
+
+/// The client cannot go on.
+fn gone(why: &str) -> SinkError {
+    SinkError {
+        output: "broker".to_owned(),
+        action: "go on",
+        source: std::io::Error::other(why.to_owned()),
+    }
+}
+
+impl Receiver for BrokerSide {
+    fn begin(&mut self, known: &Known) {
+        let mut simulated = self.0.borrow_mut();
+        simulated.trace(|| format!("        begin: {known:?}"));
+        if let Some(mut broker) = simulated.broker() {
+            broker.begin(known);
+        }
+    }
+
+    fn verdict(&mut self) -> Result<Option<Verdict>, SinkError> {
+        let mut simulated = self.0.borrow_mut();
+        simulated.may_crash();
+        let verdict = simulated.broker().expect("it is a broker").verdict();
+        simulated.take_news();
+        simulated.trace(|| format!("        verdict: {verdict:?}"));
+        verdict.map_err(|why| gone(&why))
+    }
+
+    fn has_transactions(&self) -> bool {
+        self.0.borrow().broker().is_some_and(|broker| broker.has_transactions())
+    }
+
+    fn settle(&mut self) -> Settle {
+        let mut simulated = self.0.borrow_mut();
+        simulated.may_crash();
+        let settling = simulated.broker().and_then(|mut broker| {
+            broker.transactions().map(|(client, common)| client.settle(common))
+        });
+        match settling {
+            None | Some(Settling::Acknowledged) => Settle::Acknowledged,
+            Some(Settling::Wait) => Settle::Wait,
+            Some(Settling::Lost) => Settle::Lost,
+            Some(Settling::Commit(number)) => {
+                let broker = Arc::clone(simulated.broker.as_ref().expect("it is a broker"));
+                let commit = OutputCommit::new(move |is_stored| {
+                    let mut broker = broker.lock().expect("nobody panics with it");
+                    let (client, common) = broker.transactions().expect("as before");
+                    client.commit(common, number, is_stored)
+                });
+                Settle::Transaction { number, commit }
+            }
+        }
+    }
+
+    fn settled(&mut self, is_stored: IsStored) {
+        let mut simulated = self.0.borrow_mut();
+        let records = simulated.broker().map_or(0, |mut broker| {
+            if let Some((client, _)) = broker.transactions() {
+                client.settled(is_stored);
+            }
+            broker.records(false, None)
+        });
+        if is_stored == IsStored::Yes {
+            let at = simulated.now();
+            simulated.durability_mut().committed(Covered { records, place: None, at });
+        }
+    }
+
+    fn sequence(&mut self, beyond: u64) -> Option<u64> {
+        let mut simulated = self.0.borrow_mut();
+        let sequence = simulated.broker().and_then(|mut broker| broker.sequence(beyond));
+        simulated.take_news();
+        sequence
     }
 }

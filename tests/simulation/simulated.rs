@@ -3,10 +3,12 @@
 //! In: a seed. Out: [`Settings`] drawn from it, and the parts put together.
 //! Always holds: other processes run only through [`Simulated::step`], one small step at a time.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use manytail::testing::config::Format;
 
+use crate::broker::Broker;
 use crate::covering::Covering;
 use crate::disk::Platter;
 use crate::durability::{Covered, Durability, DurabilitySettings, Ending};
@@ -306,6 +308,8 @@ pub(crate) struct Simulated {
     pub(crate) faults: Faults,
     pub(crate) output: Output,
     /// The output, if it is a regular file.
+    /// The output, if it is a broker.
+    pub(crate) broker: Option<Arc<Mutex<Broker>>>,
     pub(crate) file: Option<OutputFile>,
     pub(crate) platter: Platter,
     durability: Option<Durability>,
@@ -351,8 +355,12 @@ impl Simulated {
         let file = durable
             .and_then(|durable| durable.file.clone())
             .map(|rates| OutputFile::new(apart.fork(), rates));
+        let broker = durable
+            .and_then(|durable| durable.broker.clone())
+            .map(|rates| Arc::new(Mutex::new(Broker::new(Random::new(seed ^ 0xB40_4E4), rates))));
         Simulated {
             file,
+            broker,
             platter: Platter::new(
                 apart.fork(),
                 durable.map(|durable| durable.disk.clone()).unwrap_or_default(),
@@ -436,6 +444,9 @@ impl Simulated {
     pub(crate) fn quieten(&mut self) {
         self.faults.end();
         self.output.behave();
+        if let Some(mut broker) = self.broker() {
+            broker.behave();
+        }
         self.platter.end_faults();
         if let Some(file) = &mut self.file {
             file.behave();
@@ -455,6 +466,9 @@ impl Simulated {
     /// The output takes nothing for this long.
     pub(crate) fn block_output(&mut self, time: Duration) {
         let until = self.now() + time;
+        if let Some(mut broker) = self.broker() {
+            broker.block_until(until);
+        }
         match &mut self.file {
             Some(file) => file.block_until(until),
             None => self.output.block_until(until),
@@ -533,6 +547,11 @@ impl Simulated {
     /// What is committed once a job that starts now is done. `len`: the length of the output file
     /// in it.
     pub(crate) fn covered(&mut self, len: Option<usize>) -> Covered {
+        if let Some(broker) = self.broker() {
+            let records = broker.records(false, None);
+            drop(broker);
+            return Covered { records, place: None, at: self.now() };
+        }
         let (at, place) = (self.now(), self.file.as_ref().map(|file| file.place(len)));
         let records = match &self.file {
             Some(file) => file.records_upto(len),
@@ -569,7 +588,14 @@ impl Simulated {
                 file.power_crash()?;
             }
         }
-        if self.file.is_none() {
+        if self.broker.is_some() {
+            self.broker().expect("just seen").crashed();
+            self.take_news();
+            let kept = self.broker().expect("just seen").records(false, None);
+            // What the broker has is not repeated, unless the store failed.
+            let has_failed = self.durability_mut().has_failed;
+            self.restarted(kept, (!has_failed).then_some(0))?;
+        } else if self.file.is_none() {
             let kept = self.output.crashed();
             self.restarted(kept, None)?;
         }
@@ -742,6 +768,23 @@ impl Simulated {
             (path, key, world.inodes[key].story)
         });
         found.collect()
+    }
+
+    /// The broker, at the present time.
+    pub(crate) fn broker(&self) -> Option<MutexGuard<'_, Broker>> {
+        let mut broker = self.broker.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        broker.common.now = self.now();
+        Some(broker)
+    }
+
+    /// Passes on to the model what readers of the broker see.
+    pub(crate) fn take_news(&mut self) {
+        while let Some(record) = self.broker().and_then(|mut broker| broker.next_record()) {
+            self.trace(|| format!("          > {}", record.escape_ascii()));
+            if let Err(why) = self.model.take(&self.world, &record) {
+                self.fail(|| why);
+            }
+        }
     }
 
     pub(crate) fn file_mut(&mut self) -> Option<&mut OutputFile> {

@@ -56,6 +56,9 @@ pub(crate) struct Report {
     pub(crate) stops: u64,
     pub(crate) repeats: u64,
     pub(crate) disk_faults: u64,
+    /// Lives whose output was a broker, and how often such an output had to recover.
+    pub(crate) brokers: u64,
+    pub(crate) recoveries: u64,
     /// Excused identities, see [`crate::model::Model`].
     pub(crate) renamed_unknown: u64,
     pub(crate) output_rotations: u64,
@@ -106,6 +109,10 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.draw_events(&mut Random::new(seed ^ 0xE7_E4));
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
+    let format = settings.format;
+    if let Some(durability) = &mut settings.durability {
+        durability.draw_broker(&mut Random::new(seed ^ 0xB40_4E5), format);
+    }
     for what in std::env::var("WITHOUT").unwrap_or_default().split_whitespace() {
         settings.leave_out(what);
     }
@@ -247,6 +254,8 @@ impl Run {
                 .covering
                 .as_ref()
                 .map_or_else(Counts::default, |covering| covering.counts),
+            brokers: u64::from(simulated.broker.is_some()),
+            recoveries: simulated.broker().map_or(0, |broker| broker.common.recoveries),
             digest: simulated.digest,
         })
     }
@@ -405,7 +414,10 @@ impl Run {
             let mut simulated = self.shared.borrow_mut();
             let now = simulated.now();
             let step = simulated.workload.due();
-            let edge = simulated.output.edge_at();
+            let edge = match simulated.broker() {
+                Some(broker) => broker.edge_at(),
+                None => simulated.output.edge_at(),
+            };
             let job = simulated.durability().and_then(|durability| durability.job_due);
             let job =
                 job.filter(|_| !(self.mutant == Mutant::JobForgotten && self.random.one_in(4)));
@@ -483,10 +495,13 @@ impl Run {
         let world = &simulated.world;
         let fail = |why: String| Err(format!("after {since}: {why}"));
         self.check_contents(&simulated, with_paths).or_else(fail)?;
-        let is_settled = simulated
-            .file
-            .as_ref()
-            .map_or_else(|| simulated.output.is_settled(), OutputFile::is_settled);
+        let is_settled = if let Some(broker) = simulated.broker() {
+            broker.is_settled()
+        } else if let Some(file) = &simulated.file {
+            file.is_settled()
+        } else {
+            simulated.output.is_settled()
+        };
         if !is_settled {
             return fail(
                 "the output ends in the middle of a record, or repeats are due".to_owned(),

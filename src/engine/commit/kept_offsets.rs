@@ -12,7 +12,7 @@ use crate::config::Binary;
 use crate::engine::commit::commits::Commits;
 use crate::engine::namespace::inputs::Inputs;
 use crate::engine::namespace::registry::{Registry, SlotId, State};
-use crate::engine::output::outbox::{Reached, entry_flags};
+use crate::engine::output::batch::{Reached, entry_flags};
 use crate::engine::schedule::{HeldBack, Schedule};
 use crate::rare::rare;
 use crate::status::CommitStatus;

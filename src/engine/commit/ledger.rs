@@ -10,7 +10,7 @@ use bitflags::bitflags;
 
 use crate::checkpoint::{Entry, EntryFlags};
 use crate::engine::namespace::registry::SlotKey;
-use crate::engine::output::outbox::Reached;
+use crate::engine::output::batch::Reached;
 use crate::sys::FileId;
 
 bitflags! {

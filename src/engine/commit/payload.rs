@@ -18,7 +18,8 @@ use crate::engine::commit::ledger::{Changes, Known};
 use crate::engine::commit::nanos;
 use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
-use crate::engine::output::outbox::{Outbox, Point, Reached};
+use crate::engine::output::batch::Reached;
+use crate::engine::output::outbox::{Outbox, Point};
 use crate::rare::rare;
 use crate::sink::{Number, OutputCommit, Settle, Sink};
 

@@ -30,22 +30,17 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::checkpoint::{EntryFlags, OutputPoint, record_parser};
+use crate::checkpoint::{OutputPoint, record_parser};
 use crate::config::Format;
-use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::registry::SlotKey;
+use crate::engine::output::batch::{BATCH_BYTES, Batch, KEPT_BYTES_MAX, Reached, Span};
 use crate::engine::schedule::lag::Stamp;
+use crate::planted::is_planted;
 use crate::rare::rare;
 use crate::sink::{
-    FilePoint, IsStored, Of, Origin, Origins, Receiver, Records, Sent, Settle, Sink, SinkError,
-    Wants,
+    FilePoint, IsStored, Origin, Receiver, Records, Sent, Settle, Sink, SinkError, Wants,
 };
 use crate::tap::Tap;
-
-/// A batch is sent when it holds this much, or when the turn ends.
-const BATCH_BYTES: usize = 128 * 1024;
-
-/// Parts of files that a batch has room for at first: what a turn reads.
-const SPANS: usize = 256;
 
 /// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`]
 /// waits: a quarter of a megabyte, several times what a pipe takes at once. Backlog is bytes of
@@ -59,49 +54,6 @@ const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// commits, and what comes meanwhile.
 const UNCOMMITTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A batch that grew beyond this, for a long record or very short lines, is dropped instead of
-/// reused. This is three doublings of [`Batch::new`]. One read of lines of 100 bytes takes half of
-/// it as json.
-const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
-
-/// Where a file is once the output has some of its records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reached {
-    pub(crate) file: SlotKey,
-    pub(crate) generation: u32,
-    pub(crate) offset: u64,
-    /// Of the bytes before the offset, as in the slot.
-    pub(crate) mark: u32,
-    pub(crate) mark_len: u8,
-    pub(crate) flags: EntryFlags,
-    /// When the file was read to its end, in nanoseconds since 1970; 0: there may be more.
-    pub(crate) read_at: u64,
-}
-
-impl Reached {
-    /// Where a file is now.
-    pub(crate) fn of(files: &Registry, id: SlotId) -> Self {
-        let slot = files.get(id);
-        Reached {
-            file: files.key(id),
-            generation: slot.generation,
-            offset: slot.offset,
-            mark: slot.mark,
-            mark_len: slot.mark_len,
-            flags: entry_flags(slot.state()),
-            read_at: 0,
-        }
-    }
-}
-
-/// The part of a slot's state that the journal stores.
-pub(crate) fn entry_flags(state: State) -> EntryFlags {
-    let mut flags = EntryFlags::empty();
-    flags.set(EntryFlags::SKIP_NULS, state.contains(State::SKIP_NULS));
-    flags.set(EntryFlags::SEEK_LINE, state.contains(State::SEEK_LINE));
-    flags
-}
-
 /// Where the output is at one moment, for a commit.
 #[derive(Debug)]
 pub(crate) struct Point {
@@ -111,88 +63,6 @@ pub(crate) struct Point {
     pub(crate) file: Option<OwnedFd>,
     /// Where the stream is, if the output is one.
     pub(crate) sequence: Option<u64>,
-}
-
-/// Which part of a file lies in a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    reached: Reached,
-    /// The file's offset before its first record.
-    first_offset: u64,
-    /// No record of it is a piece of a line.
-    is_plain: bool,
-    /// When the event about its first bytes was read.
-    since: Stamp,
-    /// Where the part's records end in the batch.
-    end: usize,
-}
-
-#[derive(Debug)]
-struct Batch {
-    bytes: Vec<u8>,
-    spans: Vec<Span>,
-    /// What each record is of; empty unless the sink wants that.
-    of: Vec<Of>,
-    origins: Origins,
-    /// How much of `bytes` the sink took.
-    sent: usize,
-    /// How many of `of` it took.
-    records_sent: usize,
-    /// How many of `spans` were acknowledged.
-    acked: usize,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Batch {
-            bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4),
-            spans: Vec::with_capacity(SPANS),
-            of: Vec::new(),
-            origins: Origins::default(),
-            sent: 0,
-            records_sent: 0,
-            acked: 0,
-        }
-    }
-}
-
-impl Batch {
-    /// What the sink did not take yet.
-    fn rest(&self) -> Records<'_> {
-        let (bytes, of) = (&self.bytes[self.sent..], &self.of[self.records_sent..]);
-        Records::with_origins(bytes, of, &self.origins)
-    }
-
-    /// Where the whole records that the sink took of a span bring its file, if it took some.
-    fn part_of(&self, span: usize, format: Format) -> Option<Reached> {
-        let begin = span.checked_sub(1).map_or(0, |before| self.spans[before].end);
-        let span = &self.spans[span];
-        let records = self.bytes.get(begin..self.sent).filter(|records| !records.is_empty())?;
-        let offset = self.of.get(self.records_sent).expect("a record follows").offset();
-        // Only json tells of pieces of lines; then the bytes before the offset are not known.
-        let (mark, mark_len) = record_parser::progress(format, records, span.first_offset)
-            .filter(|progress| progress.end == offset)
-            .map_or((0, 0), |progress| progress.mark());
-        Some(Reached { offset, mark, mark_len, read_at: 0, ..span.reached })
-    }
-
-    /// The sink took so many bytes in all.
-    fn set_sent(&mut self, sent: usize) {
-        if sent < self.sent {
-            (self.sent, self.records_sent) = (0, 0);
-        }
-        while self.sent < sent
-            && let Some(of) = self.of.get(self.records_sent)
-        {
-            self.records_sent += 1;
-            self.sent += of.len as usize;
-        }
-        assert!(
-            self.of.is_empty() || self.sent == sent,
-            "a sink that wants origins takes whole records"
-        );
-        self.sent = sent;
-    }
 }
 
 /// The output side of the engine.
@@ -425,7 +295,8 @@ impl<S: Sink> Outbox<S> {
     pub(crate) fn offer_again(&mut self) -> u64 {
         let bytes = self.accepted - self.acked;
         if bytes > 0 {
-            self.rewind(bytes);
+            let is_short = is_planted!(ResentFromWrongRecord);
+            self.rewind(if is_short { bytes / 2 } else { bytes });
         }
         bytes
     }
@@ -680,13 +551,7 @@ impl<S: Sink> Outbox<S> {
             rare!("a batch was given back that had grown for a long record");
             return;
         }
-        batch.bytes.clear();
-        batch.spans.clear();
-        batch.of.clear();
-        batch.origins.clear();
-        batch.sent = 0;
-        batch.records_sent = 0;
-        batch.acked = 0;
+        batch.clear();
         self.pool.push(batch);
     }
 }

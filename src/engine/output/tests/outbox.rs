@@ -7,7 +7,8 @@ use crate::checkpoint::EntryFlags;
 use crate::config::Format;
 use crate::engine::namespace::registry::{Registry, SlotKey};
 use crate::engine::namespace::tree::DirId;
-use crate::engine::output::outbox::{Outbox, Reached};
+use crate::engine::output::batch::Reached;
+use crate::engine::output::outbox::Outbox;
 use crate::engine::schedule::lag::Stamp;
 use crate::sys::clock;
 

@@ -1,0 +1,152 @@
+//! Records that go out together, and which parts of files they are.
+//!
+//! In: encoded records. Out: what a sink did not take yet; where what it took brings files.
+//! Always holds: the parts of files follow each other and cover the batch.
+
+use crate::checkpoint::{EntryFlags, record_parser};
+use crate::config::Format;
+use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::schedule::lag::Stamp;
+use crate::sink::{Of, Origins, Records};
+
+/// A batch is sent when it holds this much, or when the turn ends.
+pub(super) const BATCH_BYTES: usize = 128 * 1024;
+
+/// Parts of files that a batch has room for at first: what a turn reads.
+const SPANS: usize = 256;
+
+/// A batch that grew beyond this, for a long record or very short lines, is dropped instead of
+/// reused. This is three doublings of [`Batch::new`]. One read of lines of 100 bytes takes half of
+/// it as json.
+pub(super) const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
+
+/// Where a file is once the output has some of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) file: SlotKey,
+    pub(crate) generation: u32,
+    pub(crate) offset: u64,
+    /// Of the bytes before the offset, as in the slot.
+    pub(crate) mark: u32,
+    pub(crate) mark_len: u8,
+    pub(crate) flags: EntryFlags,
+    /// When the file was read to its end, in nanoseconds since 1970; 0: there may be more.
+    pub(crate) read_at: u64,
+}
+
+impl Reached {
+    /// Where a file is now.
+    pub(crate) fn of(files: &Registry, id: SlotId) -> Self {
+        let slot = files.get(id);
+        Reached {
+            file: files.key(id),
+            generation: slot.generation,
+            offset: slot.offset,
+            mark: slot.mark,
+            mark_len: slot.mark_len,
+            flags: entry_flags(slot.state()),
+            read_at: 0,
+        }
+    }
+}
+
+/// The part of a slot's state that the journal stores.
+pub(crate) fn entry_flags(state: State) -> EntryFlags {
+    let mut flags = EntryFlags::empty();
+    flags.set(EntryFlags::SKIP_NULS, state.contains(State::SKIP_NULS));
+    flags.set(EntryFlags::SEEK_LINE, state.contains(State::SEEK_LINE));
+    flags
+}
+
+/// Which part of a file lies in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) reached: Reached,
+    /// The file's offset before its first record.
+    pub(super) first_offset: u64,
+    /// No record of it is a piece of a line.
+    pub(super) is_plain: bool,
+    /// When the event about its first bytes was read.
+    pub(super) since: Stamp,
+    /// Where the part's records end in the batch.
+    pub(super) end: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) spans: Vec<Span>,
+    /// What each record is of; empty unless the sink wants that.
+    pub(super) of: Vec<Of>,
+    pub(super) origins: Origins,
+    /// How much of `bytes` the sink took.
+    pub(super) sent: usize,
+    /// How many of `of` it took.
+    pub(super) records_sent: usize,
+    /// How many of `spans` were acknowledged.
+    pub(super) acked: usize,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Batch {
+            bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4),
+            spans: Vec::with_capacity(SPANS),
+            of: Vec::new(),
+            origins: Origins::default(),
+            sent: 0,
+            records_sent: 0,
+            acked: 0,
+        }
+    }
+}
+
+impl Batch {
+    /// What the sink did not take yet.
+    pub(super) fn rest(&self) -> Records<'_> {
+        let (bytes, of) = (&self.bytes[self.sent..], &self.of[self.records_sent..]);
+        Records::with_origins(bytes, of, &self.origins)
+    }
+
+    /// Where the whole records that the sink took of a span bring its file, if it took some.
+    pub(super) fn part_of(&self, span: usize, format: Format) -> Option<Reached> {
+        let begin = span.checked_sub(1).map_or(0, |before| self.spans[before].end);
+        let span = &self.spans[span];
+        let records = self.bytes.get(begin..self.sent).filter(|records| !records.is_empty())?;
+        let offset = self.of.get(self.records_sent).expect("a record follows").offset();
+        // Only json tells of pieces of lines; then the bytes before the offset are not known.
+        let (mark, mark_len) = record_parser::progress(format, records, span.first_offset)
+            .filter(|progress| progress.end == offset)
+            .map_or((0, 0), |progress| progress.mark());
+        Some(Reached { offset, mark, mark_len, read_at: 0, ..span.reached })
+    }
+
+    /// The sink took so many bytes in all.
+    pub(super) fn set_sent(&mut self, sent: usize) {
+        if sent < self.sent {
+            (self.sent, self.records_sent) = (0, 0);
+        }
+        while self.sent < sent
+            && let Some(of) = self.of.get(self.records_sent)
+        {
+            self.records_sent += 1;
+            self.sent += of.len as usize;
+        }
+        assert!(
+            self.of.is_empty() || self.sent == sent,
+            "a sink that wants origins takes whole records"
+        );
+        self.sent = sent;
+    }
+
+    /// Room for other records.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.of.clear();
+        self.origins.clear();
+        self.sent = 0;
+        self.records_sent = 0;
+        self.acked = 0;
+    }
+}
