@@ -155,6 +155,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // The output may also have got more from a file that is gone, or whose content restarted:
         // then it is longer than committed.
         let has_more = outbox.accepted() != commits.accepted;
+        commits.has_more = has_more;
         if (commits.has_changes() || has_more) && commits.changed_since.is_none() {
             commits.changed_since = Some(now.instant);
             commits.uncommitted_since.get_or_insert(now.instant);
@@ -165,8 +166,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // Without a commit, an output with transactions acknowledges nothing.
         let is_full = commits.agreement.has_transactions && !outbox.has_room();
         let is_urgent = is_ending || commits.is_reopening || is_full;
-        let is_commit_due = (commits.is_appendable || commits.is_delivering_alone())
-            && commits.is_due(is_urgent, now.instant);
+        let is_commit_due = if commits.is_appendable {
+            commits.is_due(is_urgent, now.instant)
+        } else {
+            has_more && commits.is_delivering_alone() && commits.is_time(is_urgent, now.instant)
+        };
         // A store that failed is checked when a new journal is begun.
         let is_check_due = commits.check_at.take_if(|at| *at <= now.instant).is_some();
         if is_check_due && commits.is_appendable && commits.snapshot.is_none() {
@@ -198,9 +202,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits.store_births(present);
         } else if commits.agreement.is_asked() {
             // What is in doubt is decided first.
-        } else if is_commit_due {
-            commits.settle(present, around.outbox, config.format, now.instant);
-        } else if commits.is_reopening {
+        } else if is_commit_due
+            && commits.settle(present, around.outbox, config.format, now.instant)
+        {
+            // It was handed over, or cannot be now.
+        } else if commits.is_reopening && !commits.agreement.is_waiting {
             rare!("what an output got was committed before it was reopened");
             // Everything that the old file got is committed, or cannot be.
             commits.is_reopening = false;

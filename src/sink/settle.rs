@@ -101,7 +101,8 @@ pub struct OutputCommit(Box<dyn FnOnce(IsStored) -> Result<(), Unsettled> + Send
 pub enum IsStored {
     /// Durably, under the commit's number.
     Yes,
-    /// Not: the output commits without the number, so that delivery goes on.
+    /// Not: the output commits, so that delivery goes on, and keeps the number before. It tells
+    /// within the run, but not at a start, whether it made this commit.
     No,
 }
 

@@ -6,7 +6,7 @@
 //! Always holds: what a client sent and the broker did not store is never seen. Both protocols use
 //! the decisions of the product (`decide`, `Number`, `Verdict`), never those of a real client.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use manytail::testing::sink::{Known, Records, Sent, Verdict};
@@ -59,6 +59,8 @@ pub(crate) struct Common {
     pub(crate) now: Duration,
     /// Takes nothing until then.
     blocked_until: Duration,
+    /// When the client makes itself ready.
+    edges: BTreeSet<Duration>,
     /// Records that readers see and the model does not yet.
     news: VecDeque<Vec<u8>>,
     /// How many records readers see.
@@ -76,6 +78,19 @@ impl Common {
     /// How long something takes.
     pub(crate) fn delay(&mut self) -> Duration {
         if self.is_active { *self.random.pick(&self.rates.delays) } else { Duration::ZERO }
+    }
+
+    /// Something that takes as long as any other begins, and the client makes itself ready at its
+    /// end, which this returns.
+    pub(crate) fn begins(&mut self) -> Duration {
+        let end = self.now + self.delay();
+        self.ready_at(end);
+        end
+    }
+
+    /// The client makes itself ready then.
+    pub(crate) fn ready_at(&mut self, at: Duration) {
+        self.edges.insert(at);
     }
 
     /// Readers see these records.
@@ -124,6 +139,7 @@ impl Broker {
             is_active: true,
             now: Duration::ZERO,
             blocked_until: Duration::ZERO,
+            edges: BTreeSet::new(),
             news: VecDeque::new(),
             count: 0,
             recoveries: 0,
@@ -145,20 +161,22 @@ impl Broker {
 
     pub(crate) fn block_until(&mut self, until: Duration) {
         self.common.blocked_until = until;
+        self.common.ready_at(until);
     }
 
     pub(crate) fn next_record(&mut self) -> Option<Vec<u8>> {
         self.common.news.pop_front()
     }
 
-    /// When the client has something to tell the engine.
+    /// When the client makes itself ready next.
     pub(crate) fn edge_at(&self) -> Option<Duration> {
-        let next = match &self.protocol {
-            Protocol::Transactions(client) => client.next_event(),
-            Protocol::Stream(client) => client.next_event(),
-        };
-        let blocked = Some(self.common.blocked_until);
-        [next, blocked].into_iter().flatten().filter(|&at| at > self.common.now).min()
+        self.common.edges.first().copied()
+    }
+
+    /// The engine was told.
+    pub(crate) fn edge_told(&mut self) {
+        let now = self.common.now;
+        self.common.edges.retain(|at| *at > now);
     }
 
     /// Whether the client has brought all that it took to the readers.

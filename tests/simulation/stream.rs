@@ -72,10 +72,6 @@ impl Stream {
         self.waiting.is_empty() && self.sent.is_empty()
     }
 
-    pub(super) fn next_event(&self) -> Option<Duration> {
-        self.connected_at.or(self.under_way.map(|(.., due)| due))
-    }
-
     pub(super) fn records_upto(&self, sequence: u64) -> u64 {
         self.stored.range(..=sequence).count() as u64
     }
@@ -124,7 +120,7 @@ impl Stream {
         self.sent.clear();
         (self.accepted, self.acknowledged, self.under_way) = (0, 0, None);
         self.known = Some(known.sequence);
-        self.connected_at = Some(common.now + common.delay());
+        self.connected_at = Some(common.begins());
     }
 
     pub(super) fn verdict(&mut self, common: &mut Common) -> Option<Verdict> {
@@ -135,7 +131,9 @@ impl Stream {
         self.arrive(common);
         self.end = self.end_of_ours();
         self.points = VecDeque::from([(0, self.end)]);
-        let known = self.known.take().flatten()?;
+        let Some(known) = self.known.take().expect("a verdict is asked for once") else {
+            return Some(Verdict::NotMade);
+        };
         let mut generations: HashMap<GenerationKey, Progress> = HashMap::new();
         if self.mutant != Mutant::TailIgnored {
             for (record, _) in self.stored.range(known + 1..).map(|(_, record)| record) {
@@ -197,6 +195,7 @@ impl Stream {
                 });
             }
             let answer = if is_lost || !is_answered { TIMEOUT } else { travel.min(TIMEOUT) };
+            common.ready_at(common.now + answer);
             self.under_way = Some((count, bytes, common.now + answer));
         }
     }

@@ -13,6 +13,7 @@
 #![allow(dead_code, reason = "the tests use the rest")]
 
 // As in main.rs, without the modules that only check.
+mod broker;
 mod cached_file;
 mod committer;
 mod covering;
@@ -36,6 +37,8 @@ mod record;
 mod seeds;
 mod simulated;
 mod start;
+mod stream;
+mod transactions;
 mod turning;
 mod workload;
 mod world;

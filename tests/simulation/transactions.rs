@@ -31,11 +31,15 @@ pub(crate) struct Transactions {
     /// Records of the open transaction, and when each arrives.
     open: Vec<(Duration, Vec<u8>)>,
     /// A commit that was decided and is completed by the next client.
-    pending: Option<(Vec<Vec<u8>>, u64)>,
+    pending: Option<(Vec<Vec<u8>>, u64, u64)>,
     number: u64,
+    /// The last commit, also if its number was not to be kept.
+    attempt: u64,
     // The client.
     client_epoch: u64,
     state: State,
+    /// It was connected before.
+    is_within_run: bool,
     /// The engine waits for a verdict.
     is_asked: bool,
     previous: u64,
@@ -53,8 +57,10 @@ impl Default for Transactions {
             open: Vec::new(),
             pending: None,
             number: 0,
+            attempt: 0,
             client_epoch: 0,
             state: State::Recovering(Duration::ZERO),
+            is_within_run: false,
             is_asked: false,
             previous: 0,
             last: 0,
@@ -74,13 +80,6 @@ pub(crate) enum Settling {
 }
 
 impl Transactions {
-    pub(super) fn next_event(&self) -> Option<Duration> {
-        match self.state {
-            State::Recovering(at) => Some(at),
-            State::Ready | State::Committing(_) => self.open.iter().map(|(due, _)| *due).max(),
-        }
-    }
-
     pub(super) fn is_settled(&self) -> bool {
         self.open.is_empty() && self.pending.is_none() && self.accepted == 0
     }
@@ -99,7 +98,8 @@ impl Transactions {
         (self.previous, self.last, self.doubt) = (known.number, known.number_last, known.doubt);
         self.accepted = 0;
         self.is_asked = false;
-        self.state = State::Recovering(common.now + common.delay());
+        self.is_within_run = false;
+        self.state = State::Recovering(common.begins());
     }
 
     /// A new client has the coordinator's answer.
@@ -107,25 +107,30 @@ impl Transactions {
         self.epoch += 1;
         self.client_epoch = self.epoch;
         self.open.clear();
-        if let Some((records, number)) = self.pending.take() {
+        if let Some((records, number, attempt)) = self.pending.take() {
             common.publish(records);
-            self.number = number;
+            (self.number, self.attempt) = (number, attempt);
         }
         self.state = State::Ready;
         let decided = match (self.mutant, self.doubt.take()) {
             (Mutant::DoubtDropped, _) => Ok(Decided::NotMade),
+            // Within a run the last attempt tells, also if the journal does not know it.
+            (_, Some(doubt)) if self.is_within_run && doubt.this == self.attempt => {
+                Ok(Decided::Made)
+            }
             (_, doubt) => decide(self.number, self.previous, doubt),
         };
-        if let (Ok(Decided::Made), number) = (&decided, self.number) {
-            self.previous = number;
+        if decided == Ok(Decided::Made) {
+            self.previous = self.number;
         }
+        self.is_within_run = true;
         decided.map_err(|mismatch| mismatch.to_string())
     }
 
     fn lost(&mut self, common: &mut Common, doubt: Option<Number>) {
         common.recoveries += 1;
         self.doubt = doubt;
-        self.state = State::Recovering(common.now + common.delay());
+        self.state = State::Recovering(common.begins());
     }
 
     pub(super) fn send(
@@ -162,7 +167,7 @@ impl Transactions {
         }
         let mut bytes = 0;
         for (record, len) in common.taken(records) {
-            let due = common.now + common.delay();
+            let due = common.begins();
             self.open.push((due, record));
             bytes += len;
         }
@@ -241,13 +246,14 @@ impl Transactions {
         }
         let arrived = |(due, record): (Duration, Vec<u8>)| (due <= common.now).then_some(record);
         let records: Vec<Vec<u8>> = self.open.drain(..).filter_map(arrived).collect();
+        let attempt = number.this;
         let number = if is_stored == IsStored::Yes { number.this } else { self.number };
         if ending == 2 {
-            self.pending = Some((records, number));
+            self.pending = Some((records, number, attempt));
             return unsettled("no answer yet");
         }
         common.publish(records);
-        self.number = number;
+        (self.number, self.attempt) = (number, attempt);
         if ending == 3 { unsettled("the answer was lost") } else { Ok(()) }
     }
 

@@ -427,6 +427,9 @@ impl Run {
             simulated.world.time = now.max(next);
             if edge == Some(next) {
                 simulated.output.edge_told();
+                if let Some(mut broker) = simulated.broker() {
+                    broker.edge_told();
+                }
                 drop(simulated);
                 let now = self.now();
                 self.engine().output_ready(now);

@@ -25,6 +25,8 @@ pub(super) enum Asked {
     Start,
     /// Whether it made the commit with this number, which is stored.
     Commit(Number),
+    /// Whether it made the commit with this number, which could not be stored.
+    Delivery(Number),
     /// Whether it can go on: what it accepted since the last commit is lost.
     Lost,
 }
@@ -70,7 +72,7 @@ impl Agreement {
     pub(super) fn in_doubt(&self) -> Option<Number> {
         match self.asked {
             Some(Asked::Commit(number)) => Some(number),
-            Some(Asked::Start | Asked::Lost) | None => None,
+            Some(Asked::Start | Asked::Delivery(_) | Asked::Lost) | None => None,
         }
     }
 
@@ -110,8 +112,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.agreement.asked = None;
         match asked {
             Asked::Start => self.begin_after(verdict),
-            Asked::Commit(number) => self.go_on_after(&verdict, Some(number), now.instant),
-            Asked::Lost => self.go_on_after(&verdict, None, now.instant),
+            _ => self.go_on_after(asked, &verdict, now.instant),
         }
         self.outbox.reopened();
         Ok(())
@@ -144,19 +145,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.take_up_offsets();
     }
 
-    /// In a run, after the receiver was lost. `number`: of a commit that is stored.
-    fn go_on_after(&mut self, verdict: &Verdict, number: Option<Number>, now: Instant) {
-        let is_made = matches!(verdict, Verdict::Made);
-        if let Some(number) = number.filter(|_| is_made) {
+    /// In a run, after the receiver was lost.
+    fn go_on_after(&mut self, asked: Asked, verdict: &Verdict, now: Instant) {
+        let made = matches!(verdict, Verdict::Made).then_some(asked);
+        if let Some(Asked::Commit(number)) = made {
             rare!("a commit in doubt was found to be made within a run");
             self.take_settled(IsStored::Yes, now);
             let Some(commits) = self.offsets.get_mut() else { return };
             commits.agreement.made(number.this);
+        } else if let Some(Asked::Delivery(_)) = made {
+            rare!("a commit that could not be stored was found to be made");
+            self.take_settled(IsStored::No, now);
         } else {
             rare!("what a receiver accepted was offered again within a run");
             self.observer.stats.resent_bytes += self.outbox.offer_again();
             let Some(commits) = self.offsets.get_mut() else { return };
-            if let Some(number) = number {
+            if let Asked::Commit(number) = asked {
                 // Paths in the frame that was dropped are not stored.
                 commits.ledger.doubt_paths();
                 commits.agreement.made(number.previous);
@@ -170,12 +174,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// All that the output accepted is acknowledged, by a commit of its own.
     fn take_settled(&mut self, is_stored: IsStored, now: Instant) {
+        let Some(commits) = self.offsets.get_mut() else { return };
+        commits.changed_since.get_or_insert(now);
+        let reached = self.outbox.reached(self.config.format);
+        match is_stored {
+            IsStored::Yes => commits.ledger.settle(&reached),
+            IsStored::No => reached.iter().for_each(|reached| commits.ledger.acknowledge(reached)),
+        }
         let lag = &mut self.schedule.lag;
         self.observer.stats.acknowledged_bytes +=
             self.outbox.settled(is_stored, |since| lag.acknowledged(since));
-        if let Some(commits) = self.offsets.get_mut() {
-            commits.changed_since.get_or_insert(now);
-        }
     }
 
     /// The output had a part in a job, which has ended: what follows from it.
@@ -192,24 +200,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Ok(()) => {
                 self.observer.stats.output_commits += 1;
                 if is_stored {
-                    commits.ledger.settle(&under_way.reached);
-                    let number = under_way.number.expect("a stored commit has a number");
+                    let number = under_way.number.expect("its commit has a number");
                     commits.agreement.made(number.this);
+                    self.take_settled(IsStored::Yes, now);
                 } else {
                     rare!("an output committed what the journal could not store");
-                    for reached in &under_way.reached {
-                        commits.ledger.acknowledge(reached);
-                    }
+                    self.take_settled(IsStored::No, now);
                 }
-                let is_stored = if is_stored { IsStored::Yes } else { IsStored::No };
-                self.take_settled(is_stored, now);
             }
             Err(why) => {
                 self.observer.stats.output_recoveries += 1;
-                let asked = match under_way.number.filter(|_| is_stored) {
-                    Some(number) => Asked::Commit(number),
-                    None => Asked::Lost,
-                };
+                let number = under_way.number.expect("its commit has a number");
+                let asked = if is_stored { Asked::Commit(number) } else { Asked::Delivery(number) };
                 commits.agreement.ask(asked);
                 self.outbox.hold(true);
                 self.outbox.block(now);

@@ -15,7 +15,6 @@ use crate::engine::commit::ResumeFrom;
 use crate::engine::commit::agreement::Agreement;
 use crate::engine::commit::ledger::{Changes, Ledger};
 use crate::engine::namespace::registry::SlotKey;
-use crate::engine::output::batch::Reached;
 use crate::engine::output::outbox::{Outbox, Point};
 use crate::engine::output::output_file::OutputFile;
 use crate::rare::rare;
@@ -72,8 +71,6 @@ pub(super) struct UnderWay {
     pub(super) output: KnownOutput,
     /// The number of a commit that the output makes, too.
     pub(super) number: Option<Number>,
-    /// Where that brings files.
-    pub(super) reached: Vec<Reached>,
 }
 
 /// See the module.
@@ -119,6 +116,8 @@ pub(in crate::engine) struct Commits {
     pub(super) uncommitted_since: Option<Instant>,
     /// How many bytes the output had taken at the last commit.
     pub(super) accepted: u64,
+    /// It has taken more since.
+    pub(super) has_more: bool,
     /// What the journal says about the output.
     pub(super) output: KnownOutput,
     /// What was agreed with a receiver that remembers commits.
@@ -169,6 +168,7 @@ impl Commits {
             changed_since: None,
             uncommitted_since: None,
             accepted: 0,
+            has_more: false,
             output: KnownOutput::Unknown,
             agreement,
             is_reopening: false,
@@ -315,7 +315,7 @@ impl Commits {
         }
         let is_pending =
             self.is_output_doubtful || self.agreement.is_asked() || self.agreement.is_waiting;
-        let next = if self.is_appendable || self.is_delivering_alone() {
+        let next = if self.is_appendable || (self.is_delivering_alone() && self.has_more) {
             self.changed_since.filter(|_| !is_pending).map(|since| since + self.interval)
         } else {
             None
@@ -370,9 +370,13 @@ impl Commits {
 
     /// Whether to commit now. `is_urgent`: do not wait for the interval.
     pub(super) fn is_due(&self, is_urgent: bool, now: Instant) -> bool {
-        let is_time =
-            self.changed_since.is_some_and(|since| is_urgent || since + self.interval <= now);
-        (self.output == KnownOutput::Unknown || is_time) && !self.is_output_doubtful
+        let is_unknown = self.output == KnownOutput::Unknown;
+        (is_unknown || self.is_time(is_urgent, now)) && !self.is_output_doubtful
+    }
+
+    /// Whether the interval is over, if there is something to commit.
+    pub(super) fn is_time(&self, is_urgent: bool, now: Instant) -> bool {
+        self.changed_since.is_some_and(|since| is_urgent || since + self.interval <= now)
     }
 
     /// Whether a new journal has to be written, and the time for it has come.

@@ -107,13 +107,14 @@ impl Commits {
     }
 
     /// Commits everything that was acknowledged, or that the output acknowledges by this commit.
+    /// Returns `false` if that waits for what the output accepted to arrive.
     pub(super) fn settle<S: Sink>(
         &mut self,
         present: Present<'_>,
         outbox: &mut Outbox<S>,
         format: Format,
         now: Instant,
-    ) {
+    ) -> bool {
         match outbox.settle() {
             Settle::Acknowledged if self.is_appendable => {
                 self.agreement.is_waiting = false;
@@ -123,6 +124,7 @@ impl Commits {
             Settle::Wait => {
                 self.agreement.is_waiting = true;
                 outbox.hold(true);
+                return false;
             }
             Settle::Lost => {
                 self.agreement.ask(Asked::Lost);
@@ -134,6 +136,7 @@ impl Commits {
                 self.store_numbered(present, outbox, format, (number, commit));
             }
         }
+        true
     }
 
     /// Stores everything that the output accepted under a number, and has the output commit it,
@@ -147,20 +150,20 @@ impl Commits {
     ) {
         self.payload.clear();
         self.accepted = outbox.accepted();
-        let reached = outbox.reached(format);
         assert_eq!(number.previous, self.agreement.number, "both count the same commits");
         if !self.is_appendable {
             self.changed_since = None;
-            let under_way = UnderWay { reached, ..UnderWay::default() };
+            let under_way = UnderWay { number: Some(number), ..UnderWay::default() };
             self.submit_with(Work::Deliver, under_way, None, Some(commit));
             return;
         }
+        let reached = outbox.reached(format);
         let changes = self.ledger.take_changes();
         let point = outbox.point(format);
         format::put(&Item::Number(number), &mut self.payload);
         self.agreement.is_number_stored = true;
         let under_way = self.put_commit(present, &changes, &reached, &point, StorePath::IfNew);
-        let under_way = UnderWay { changes, reached, number: Some(number), ..under_way };
+        let under_way = UnderWay { changes, number: Some(number), ..under_way };
         self.submit_with(Work::Append, under_way, Some(point), Some(commit));
     }
 
