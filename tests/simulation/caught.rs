@@ -39,6 +39,12 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::SizeTrusted, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),
     (Mutant::ResentFromMiddle, SEEDS_TO_CATCH, &[Property::Truthful]),
     (Mutant::OutputPointIgnored, SEEDS_TO_CATCH, &[Property::Once, Property::Truthful]),
+    (Mutant::DoubtTrusted, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Lives]),
+    (Mutant::DoubtDropped, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
+    (Mutant::CommittedBeforeReport, SEEDS_TO_CATCH, &[Property::Complete, Property::Truthful]),
+    (Mutant::ResentFromWrongRecord, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),
+    (Mutant::TailIgnored, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
+    (Mutant::SequenceAhead, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
     (Mutant::NeverWaits, SEEDS_TO_CATCH_RARE, &[Property::InOrder]),
     (Mutant::SuccessionNotPassedOn, 2000..3000, &[Property::InOrder]),
     (Mutant::NulsSkipped, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
@@ -154,6 +160,23 @@ fn an_output_that_is_not_reconciled_is_caught() {
 }
 
 #[test]
+fn a_commit_in_doubt_that_is_decided_without_the_broker_is_caught() {
+    is_caught(Mutant::DoubtTrusted);
+    is_caught(Mutant::DoubtDropped);
+}
+
+#[test]
+fn a_commit_of_what_did_not_arrive_is_caught() {
+    is_caught(Mutant::CommittedBeforeReport);
+}
+
+#[test]
+fn a_stream_that_is_not_asked_or_stored_too_far_is_caught() {
+    is_caught(Mutant::TailIgnored);
+    is_caught(Mutant::SequenceAhead);
+}
+
+#[test]
 fn a_link_that_is_followed_out_of_the_tree_is_caught() {
     is_caught(Mutant::LinkFollowed);
     is_caught(Mutant::LinkAboveFollowed);
@@ -198,6 +221,11 @@ mod inside {
     #[test]
     fn an_earlier_find_that_is_believed_is_caught() {
         is_caught(Mutant::OldFindBelieved);
+    }
+
+    #[test]
+    fn a_record_sent_again_from_a_later_one_is_caught() {
+        is_caught(Mutant::ResentFromWrongRecord);
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl SimulatedCommitter {
     /// The output's part of a job. A kill may come before it and after it.
     fn deliver(&mut self, mut job: Job, is_ok: bool) -> (Option<Result<(), Unsettled>>, Job) {
         let Some(commit) = job.commit.take() else { return (None, job) };
-        self.shared.borrow_mut().may_crash();
+        self.shared.borrow_mut().may_crash_in_commit();
+        // The broker learns the time.
         drop(self.shared.borrow().broker());
         let is_stored =
             if is_ok && job.work != Work::Deliver { IsStored::Yes } else { IsStored::No };
@@ -90,7 +91,7 @@ impl SimulatedCommitter {
         let mut simulated = self.shared.borrow_mut();
         simulated.trace(|| format!("        the output commits: {settled:?}"));
         simulated.take_news();
-        simulated.may_crash();
+        simulated.may_crash_in_commit();
         (Some(settled), job)
     }
 

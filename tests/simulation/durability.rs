@@ -108,13 +108,16 @@ impl DurabilitySettings {
 }
 
 impl DurabilitySettings {
-    /// A third of the runs have a broker instead of their output.
+    /// Half of the runs have a broker instead of their output, and end more often.
     pub(crate) fn draw_broker(&mut self, random: &mut Random, format: Format) {
-        if random.one_in(3) {
+        if random.one_in(2) {
             // Only json says which line a record is.
             let is_stream = format == Format::Json && random.one_in(2);
             self.broker = Some(BrokerRates::draw(random, is_stream));
             self.file = None;
+            self.endings = *random.pick(&[2, 5, 8]);
+            self.kinds =
+                vec![Ending::Kill, Ending::Power, Ending::Kill, Ending::Power, Ending::Stop];
         }
     }
 
@@ -250,6 +253,12 @@ impl Durability {
         }
         self.is_last_call = self.random.one_in(2);
         !self.is_last_call
+    }
+
+    /// Whether the end is at this step of a commit, which is more likely than at other calls: a
+    /// life has few of them.
+    pub(crate) fn ends_in_commit(&mut self) -> bool {
+        self.fuse.is_some() && self.ending != Ending::Stop && self.random.one_in(5)
     }
 
     /// Whether the crash cuts the current call short.

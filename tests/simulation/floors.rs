@@ -9,7 +9,7 @@ use crate::turning::Report;
 type Count = (&'static str, fn(&Report) -> u64, u64);
 
 /// A name, how to count it, and the least number in 300 seeds: about a third of the real number.
-const FLOORS: [Count; 17] = [
+const FLOORS: [Count; 19] = [
     ("records", |report| report.records, 100_000),
     ("overflows", |report| report.overflows, 60),
     ("faults", |report| report.faults, 1_000),
@@ -20,6 +20,8 @@ const FLOORS: [Count; 17] = [
     ("stops", |report| report.stops, 30),
     ("repeats", |report| report.repeats, 500),
     ("disk faults", |report| report.disk_faults, 60),
+    ("brokers", |report| report.brokers, 20),
+    ("recoveries of brokers", |report| report.recoveries, 40),
     ("output rotations", |report| report.output_rotations, 40),
     ("reloads", |report| report.lives.reloads, 20),
     ("files through links alone", |report| report.lives.linked, 100),
@@ -42,7 +44,7 @@ fn sum(reports: &[&Report], of: fn(&Report) -> u64) -> u64 {
 
 /// Describes the lives that differ in what they follow.
 pub(crate) fn told(reports: &[&Report]) -> String {
-    let all = FLOORS[11..].iter().chain(&FLOORS_RARE);
+    let all = FLOORS[10..].iter().chain(&FLOORS_RARE);
     let told: Vec<String> =
         all.map(|(what, of, _)| format!("{} {what}", sum(reports, *of))).collect();
     told.join(", ")

@@ -519,6 +519,14 @@ impl Simulated {
         }
     }
 
+    /// The same between two steps of a commit that the output makes, too.
+    pub(crate) fn may_crash_in_commit(&mut self) {
+        self.may_crash();
+        if self.durability.as_mut().is_some_and(Durability::ends_in_commit) {
+            self.crash_now();
+        }
+    }
+
     /// Whether the current call is cut short: it takes effect in part, then
     /// [`Simulated::crash_now`] is called.
     pub(crate) fn is_last_call(&self) -> bool {

@@ -234,7 +234,8 @@ impl Stream {
     pub(super) fn sequence(&mut self, common: &mut Common, beyond: u64) -> u64 {
         self.advance(common);
         if self.mutant == Mutant::SequenceAhead {
-            return self.end_of_ours();
+            // About where it will be once all that was taken is stored.
+            return self.end_of_ours() + 2 * (self.waiting.len() + self.sent.len()) as u64;
         }
         let position = self.accepted - beyond;
         while self.points.get(1).is_some_and(|(end, _)| *end <= position) {
