@@ -201,12 +201,12 @@ impl Broker {
         }
     }
 
-    /// The process of the client is gone.
-    pub(crate) fn crashed(&mut self) {
+    /// The process of the client is gone. What it sent may arrive later, or only now.
+    pub(crate) fn crashed(&mut self, may_be_late: bool) {
         let Broker { common, protocol } = self;
         match protocol {
             Protocol::Transactions(client) => client.crashed(),
-            Protocol::Stream(client) => client.crashed(common),
+            Protocol::Stream(client) => client.crashed(common, may_be_late),
         }
     }
 

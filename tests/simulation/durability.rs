@@ -176,6 +176,8 @@ pub(crate) struct Durability {
     pub(crate) covered: Covered,
     /// A job failed in this life.
     pub(crate) has_failed: bool,
+    /// A job failed since the last commit, in this life or before.
+    pub(crate) is_behind: bool,
     /// When the current job will be done.
     pub(crate) job_due: Option<Duration>,
     /// Since when something is acknowledged and not committed, and up to how many records of the
@@ -199,6 +201,7 @@ impl Durability {
             is_quiet: false,
             covered: Covered::default(),
             has_failed: false,
+            is_behind: false,
             job_due: None,
             uncovered: None,
             kills: 0,
@@ -304,10 +307,12 @@ impl Durability {
         self.commits += 1;
         self.covered = covered;
         self.has_failed = false;
+        self.is_behind = false;
         self.uncovered = self.uncovered.filter(|&(since, _)| since > covered.at);
     }
 
     pub(crate) fn commit_failed(&mut self) {
         self.has_failed = true;
+        self.is_behind = true;
     }
 }

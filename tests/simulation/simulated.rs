@@ -597,12 +597,14 @@ impl Simulated {
             }
         }
         if self.broker.is_some() {
-            self.broker().expect("just seen").crashed();
+            // Of what arrives later, the journal has to know the generations.
+            let may_be_late = !self.durability_mut().is_behind;
+            self.broker().expect("just seen").crashed(may_be_late);
             self.take_news();
             let kept = self.broker().expect("just seen").records(false, None);
             // What the broker has is not repeated, unless the store failed.
-            let has_failed = self.durability_mut().has_failed;
-            self.restarted(kept, (!has_failed).then_some(0))?;
+            let is_behind = self.durability_mut().is_behind;
+            self.restarted(kept, (!is_behind).then_some(0))?;
         } else if self.file.is_none() {
             let kept = self.output.crashed();
             self.restarted(kept, None)?;

@@ -76,8 +76,10 @@ impl Stream {
         self.stored.range(..=sequence).count() as u64
     }
 
-    pub(super) fn crashed(&mut self, common: &mut Common) {
-        // What was sent may still arrive, soon or when the next process runs.
+    pub(super) fn crashed(&mut self, common: &mut Common, may_be_late: bool) {
+        if !may_be_late {
+            self.on_the_way.iter_mut().for_each(|batch| batch.arrives = common.now);
+        }
         self.arrive(common);
         self.waiting.clear();
         self.sent.clear();
