@@ -188,6 +188,9 @@ impl Daemon {
         let sink = sink::open(&config.output, &brokers, Poller { registry, token: OUTPUT })?;
         if let Some(kept) = &mut kept {
             kept.reconcile(&config.output)?;
+            if let Some(routes) = &config.engine.routes {
+                kept.name_for_output(&routes.host);
+            }
         }
         let server = Server::new(&config, about(&config), poll.registry())?;
         own::warn_of_shared(&own::names(&config));
@@ -491,6 +494,7 @@ impl Daemon {
             directories: sizes.directories,
             unread: self.engine.unread_files(),
             blocked: self.engine.output_blocked_for(now.instant),
+            question: self.engine.question_to_output(),
         })
     }
 

@@ -221,6 +221,9 @@ pub struct CommitStatus {
     /// Why it failed.
     #[serde(default)]
     pub failure: Option<String>,
+    /// What the output is asked before anything goes on.
+    #[serde(default)]
+    pub question: Option<String>,
     /// The journal's length.
     pub journal_bytes: u64,
 }

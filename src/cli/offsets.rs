@@ -31,6 +31,9 @@ pub(super) enum OffsetsAction {
         #[arg(long)]
         all: bool,
     },
+    /// Part with a broker that is ahead of the state directory, or cannot be asked
+    #[command(long_about = SETTLE_HELP, after_help = SETTLE_EXAMPLES)]
+    Settle(OffsetsOptions),
     /// Read the whole journal, and look at each file it names
     #[command(long_about = VERIFY_HELP, after_help = VERIFY_EXAMPLES)]
     Verify(OffsetsOptions),
@@ -70,6 +73,13 @@ generation gets a higher one.
 --all forgets all files and the first scan, so that --from applies again. It renames a damaged, \
 foreign or newer journal to journal.N.damaged, never deletes it, and starts a new one.";
 
+const SETTLE_HELP: &str = "\
+Part with a broker that is ahead of the state directory, or cannot be asked.
+
+For a state directory that was restored from a backup or copied, which a run with an output kafka: refuses, and for a \
+last commit in doubt whose broker is gone. The directory gets another name at the broker with the next run; a commit in \
+doubt counts as not made. Lines that the broker has may come again; none is lost.";
+
 const VERIFY_HELP: &str = "\
 Read the whole journal, and look at each file it names. Changes nothing. Exits with 1, and the \
 position, if the journal is damaged.
@@ -98,6 +108,11 @@ Examples:
   manytail offsets forget --state-dir /var/lib/manytail /srv/grid/jobs/d7 /srv/grid/jobs/d8/job1.log
   manytail offsets forget --state-dir /var/lib/manytail --all";
 
+const SETTLE_EXAMPLES: &str = "\
+Examples:
+  manytail offsets settle --state-dir /var/lib/manytail
+  manytail offsets settle --state-dir /var/lib/manytail --format json";
+
 const VERIFY_EXAMPLES: &str = "\
 Examples:
   manytail offsets verify --state-dir /var/lib/manytail
@@ -107,6 +122,7 @@ pub(super) fn request(action: OffsetsAction) -> Result<Request, Refusal> {
     let (name, options, action) = match action {
         OffsetsAction::List(options) => ("list", options, Action::List),
         OffsetsAction::Verify(options) => ("verify", options, Action::Verify),
+        OffsetsAction::Settle(options) => ("settle", options, Action::Settle),
         OffsetsAction::Forget { options, all: true, .. } => ("forget", options, Action::ForgetAll),
         OffsetsAction::Forget { options, paths, all: false } => {
             ("forget", options, Action::Forget(paths.into_iter().map(OsString::into_vec).collect()))

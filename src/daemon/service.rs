@@ -40,7 +40,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const PINGS_PER_TIMEOUT: u32 = 3;
 
 /// The state of the run after a turn.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) now: Now,
     /// The first scan, or the scan after a reload, is complete.
@@ -55,6 +55,8 @@ pub(super) struct Seen {
     pub(super) unread: usize,
     /// How long the output has taken nothing, if records wait for it.
     pub(super) blocked: Option<Duration>,
+    /// What the output is asked before anything goes on.
+    pub(super) question: Option<String>,
 }
 
 impl Seen {
@@ -244,7 +246,8 @@ impl Service {
         match self.phase {
             Phase::Starting { .. } if seen.has_scanned => self.phase = Phase::Ready,
             Phase::Starting { extended_at, progress } => {
-                if now >= extended_at + EXTEND_EVERY && seen.progress != progress {
+                let goes_on = seen.progress != progress || seen.question.is_some();
+                if now >= extended_at + EXTEND_EVERY && goes_on {
                     self.phase = Phase::Starting { extended_at: now, progress: seen.progress };
                     let _ = writeln!(self.unsent, "EXTEND_TIMEOUT_USEC={}", EXTEND_BY.as_micros());
                 }
@@ -272,6 +275,9 @@ impl Service {
             counted(seen.files as u64, "file", "files"),
             counted(seen.directories as u64, "directory", "directories"),
         );
+        if let Some(question) = &seen.question {
+            return format!("waiting for {}: {question}", self.output);
+        }
         if matches!(self.phase, Phase::Starting { .. }) {
             return format!("first scan: {files} in {directories} so far");
         }
@@ -321,11 +327,18 @@ impl Service {
     fn deadline(&self, seen: &Seen) -> Option<Instant> {
         let ping = self.watchdog.as_ref().and_then(|dog| Some(dog.pinged_at? + dog.every));
         // A blocked output is reported once, even if nothing else happens.
+        // The manager is told to go on waiting, however long the output takes to answer.
+        let extension = match self.phase {
+            Phase::Starting { extended_at, .. } => {
+                seen.question.as_ref().map(|_| extended_at + EXTEND_EVERY)
+            }
+            _ => None,
+        };
         let is_unreported =
             !self.trouble.is_blocked && matches!(self.phase, Phase::Ready | Phase::Reloading);
         let blocked = seen.blocked.filter(|_| is_unreported);
         let word = blocked.map(|blocked| seen.now.instant + BLOCKED_LONG.saturating_sub(blocked));
-        [ping, self.retry_at, word].into_iter().flatten().min()
+        [ping, self.retry_at, word, extension].into_iter().flatten().min()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::checkpoint::store::Store;
 use crate::checkpoint::thread::CommitThread;
 use crate::config::Output;
 use crate::engine::ResumeFrom;
-use crate::sys::disk::{Access, DiskError, LinuxDisk};
+use crate::sys::disk::{self, Access, DiskError, LinuxDisk};
 use crate::sys::file::identity;
 use crate::sys::{FileId, clock, process, trust};
 
@@ -33,6 +33,9 @@ use crate::sys::{FileId, clock, process, trust};
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// ... and how often it tries the lock.
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
+
+/// Characters of the host's name in the name of a state directory.
+const HOST_CHARS: usize = 64;
 
 /// The contents of the state directory.
 pub(super) struct StateDir {
@@ -97,6 +100,20 @@ impl StateDir {
             })?;
         }
         Ok(())
+    }
+
+    /// Gives the directory the name under which it commits at a broker, once and for all: it is
+    /// stored, and never made of the host's name again.
+    pub(super) fn name_for_output(&mut self, host: &str) {
+        if self.state.identity().is_empty() {
+            let random = disk::any_number() & 0xffff_ffff;
+            let host: String = host
+                .chars()
+                .map(|char| if char.is_ascii_alphanumeric() || char == '-' { char } else { '_' })
+                .take(HOST_CHARS)
+                .collect();
+            self.state.set_identity(format!("manytail-{host}-{random:08x}").as_bytes());
+        }
     }
 
     /// Starts the commit thread.

@@ -42,6 +42,8 @@ pub enum Action {
     Forget(Vec<Vec<u8>>),
     /// Forget all files, and a journal that cannot be read.
     ForgetAll,
+    /// Part with the output: what the last commits brought there may come again.
+    Settle,
     /// Read the journal, compare each entry with its file, and count the results.
     Verify,
 }
@@ -67,6 +69,12 @@ pub(crate) enum OffsetsError {
     /// A new journal could not be written: the old one is unchanged.
     #[error("nothing was forgotten")]
     Commit(#[from] CommitError),
+    /// It is not known whether the last commit counts.
+    #[error(
+        "the last commit ({0}) is in doubt: the output alone knows whether it was made; start a \
+        run that can reach the output, or accept repeated lines with `manytail offsets settle`"
+    )]
+    InDoubt(u64),
     /// There are no entries for some PATHs.
     #[error("no offsets are stored for {0}, nor for files below")]
     NotFound(String),
@@ -88,6 +96,7 @@ pub(crate) fn run(request: &Request, out: &mut impl Write) -> Result<(), Offsets
         Action::Verify => verify(state_dir, *style, &mut out),
         Action::Forget(paths) => forget(state_dir, paths, *style, &mut out),
         Action::ForgetAll => forget_all(state_dir, *style, &mut out),
+        Action::Settle => settle(state_dir, *style, &mut out),
     };
     let (undone, written) = match outcome {
         Ok(undone) => (undone, out.flush()),
@@ -170,6 +179,9 @@ fn forget(directory: &Path, paths: &[Vec<u8>], style: Style, out: &mut impl Writ
     if store.bytes() == 0 {
         return Err(OffsetsError::NoJournal(directory.to_owned()));
     }
+    if let Some(doubt) = state.doubt() {
+        return Err(OffsetsError::InDoubt(doubt.this));
+    }
     let mut is_known = vec![false; paths.len()];
     let mut forgotten = Vec::new();
     for (entry, path) in state.entries() {
@@ -216,6 +228,7 @@ fn forget_all(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
         Err(_) => set_aside(&mut disk).map_err(store_error)?,
     };
     let (mut store, mut state) = Store::open(disk).map_err(store_error)?;
+    state.part_with_output();
     let all: Vec<_> = state.entries().map(|(entry, _)| entry.id).collect();
     for &id in &all {
         state.forget(id);
@@ -223,6 +236,28 @@ fn forget_all(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
     // As before the first run: `--from` applies to all files again.
     write_snapshot(&mut store, state.items().filter(|item| !matches!(item, Item::Scanned(_))))?;
     say_forgotten(all.len(), 0, &aside, style, out)?;
+    Ok(None)
+}
+
+/// From now on the directory has another name at the output, which has no commit of it.
+fn settle(directory: &Path, style: Style, out: &mut impl Write) -> Outcome {
+    let disk = LinuxDisk::open(directory, Access::Change)?;
+    let store_error = |source| OffsetsError::Store { path: directory.to_owned(), source };
+    let (mut store, mut state) = Store::open(disk).map_err(store_error)?;
+    if store.bytes() == 0 {
+        return Err(OffsetsError::NoJournal(directory.to_owned()));
+    }
+    let dropped = state.doubt().map(|doubt| doubt.this);
+    state.part_with_output();
+    write_snapshot(&mut store, state.items())?;
+    match (style, dropped) {
+        (Style::Text, None) => writeln!(out, "settled: no commit was in doubt")?,
+        (Style::Text, Some(commit)) => {
+            writeln!(out, "settled: commit {commit} counts as not made, its lines come again")?;
+        }
+        (Style::Json, None) => writeln!(out, "{{\"dropped\":null}}")?,
+        (Style::Json, Some(commit)) => writeln!(out, "{{\"dropped\":{commit}}}")?,
+    }
     Ok(None)
 }
 

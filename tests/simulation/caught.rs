@@ -39,7 +39,7 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::SizeTrusted, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),
     (Mutant::ResentFromMiddle, SEEDS_TO_CATCH, &[Property::Truthful]),
     (Mutant::OutputPointIgnored, SEEDS_TO_CATCH, &[Property::Once, Property::Truthful]),
-    (Mutant::DoubtTrusted, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Lives]),
+    (Mutant::DoubtTrusted, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),
     (Mutant::DoubtDropped, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
     (Mutant::CommittedBeforeReport, SEEDS_TO_CATCH, &[Property::Complete, Property::Truthful]),
     (Mutant::ResentFromWrongRecord, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),

@@ -34,6 +34,7 @@ impl Manager {
             directories: 1,
             unread: 0,
             blocked: None,
+            question: None,
         };
         Manager { socket, service, seen, _directory: directory }
     }

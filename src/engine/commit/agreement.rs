@@ -68,12 +68,15 @@ impl Agreement {
         self.asked == Some(Asked::Start)
     }
 
-    /// The commit that may have been made or not, for people.
-    pub(super) fn in_doubt(&self) -> Option<Number> {
-        match self.asked {
-            Some(Asked::Commit(number)) => Some(number),
-            Some(Asked::Start | Asked::Delivery(_) | Asked::Lost) | None => None,
-        }
+    /// What the receiver is asked, for people. `doubt`: the commit that is in doubt at a start.
+    pub(super) fn question(&self, doubt: Option<Number>) -> Option<String> {
+        Some(match (self.asked?, doubt) {
+            (Asked::Commit(number) | Asked::Delivery(number), _) | (Asked::Start, Some(number)) => {
+                format!("was commit {} made?", number.this)
+            }
+            (Asked::Start, None) => "what does it have beyond the last commit?".to_owned(),
+            (Asked::Lost, _) => "can it go on?".to_owned(),
+        })
     }
 
     /// The receiver is asked, and nothing is offered until it has answered.
@@ -90,6 +93,11 @@ impl Agreement {
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
+    /// What the output is asked before anything goes on, if it is.
+    pub fn question_to_output(&self) -> Option<String> {
+        self.offsets.get()?.question()
+    }
+
     /// Whether nothing is read because the receiver has not told yet what it has.
     pub fn awaits_receiver(&self) -> bool {
         self.offsets.get().is_some_and(Commits::is_asked_at_start)

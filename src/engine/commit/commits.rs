@@ -232,6 +232,11 @@ impl Commits {
         self.scanned.append(&mut under_way.scanned);
     }
 
+    /// What the receiver is asked, for people.
+    pub(super) fn question(&self) -> Option<String> {
+        self.agreement.question(self.stored.doubt())
+    }
+
     /// Whether nothing is read before the receiver has answered.
     pub(in crate::engine) fn is_asked_at_start(&self) -> bool {
         self.agreement.is_asked_at_start()
@@ -355,6 +360,7 @@ impl Commits {
             age_seconds: age.as_secs_f64(),
             is_failing,
             failure: self.failure.clone().filter(|_| is_failing),
+            question: self.question(),
             journal_bytes: self.journal_bytes,
         }
     }
