@@ -5,6 +5,7 @@
 //! Always holds: every refusal names the option; `--help` and `--version` are refusals to run with
 //! exit code 0.
 
+mod brokers;
 mod check;
 mod convert;
 mod doctor;
@@ -23,6 +24,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::config::Build;
 use crate::tools::offsets::Request;
 use crate::tools::status::StatusRequest;
 use crate::tools::style::Style;
@@ -94,6 +96,15 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, Refusal> {
+    parse_for(Build::THIS, arguments, variables)
+}
+
+/// The same, as a build would that can talk to these brokers.
+fn parse_for(
+    build: Build,
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, Refusal> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let refuse = |error| Refusal(Box::new(with_hint(error)));
     let matches = Arguments::command().try_get_matches_from(&arguments).map_err(refuse)?;
@@ -106,7 +117,7 @@ pub fn parse(
     let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
     let settings = |command, RunOptions(given)| {
         let variables = variables.clone();
-        Invocation { command, arguments, given, variables }.read().map(Box::new)
+        Invocation { command, arguments, given, variables, build }.read().map(Box::new)
     };
     match parsed.command {
         Subcommands::Run(options) => settings("run", options).map(Command::Run),

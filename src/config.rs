@@ -6,20 +6,21 @@
 
 mod brokers;
 mod metrics;
+mod output;
 mod template;
 mod values;
 
-use std::ffi::OsStr;
-use std::fmt;
-use std::net::SocketAddrV6;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use brokers::{
-    Certificates, Compression, Header, Kafka, Nats, OnRefused, Sasl, Security,
+    BrokerError, Build, Certificates, Compression, Header, Kafka, Nats, OnRefused, Sasl, Security,
+    parse_addresses, parse_broker, parse_key, parse_server, parse_stream, parse_topic,
+    refused_property,
 };
 pub use metrics::Metrics;
+pub use output::Output;
+pub(crate) use output::TOPIC_BYTES_MAX;
 pub(crate) use template::Fields;
 pub use template::{Alphabet, Template, TemplateError};
 pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};
@@ -128,23 +129,6 @@ impl Symlinks {
             Symlinks::AnyPrivileged => Ok(Some(LinkRule::Any)),
         }
     }
-}
-
-/// Where records go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// An inherited descriptor; 1 is stdout.
-    Descriptor(i32),
-    /// Created (0640) and appended to; a FIFO is treated as a pipe.
-    File(PathBuf),
-    /// A unix stream socket.
-    Unix(PathBuf),
-    /// `HOST:PORT`.
-    Tcp(String),
-    /// Apache Kafka; the topic.
-    Kafka(Template),
-    /// NATS JetStream; the subject.
-    Nats(Template),
 }
 
 /// How many files may stay open for a moment after a read, by default. Up to this number they may
@@ -292,6 +276,21 @@ pub(crate) enum ConfigError {
         or text there"
     )]
     SyslogFile,
+    /// The same.
+    #[error(
+        "`syslog` is for a receiver of syslog (unix:PATH, tcp:HOST:PORT, stdout), not for a \
+        broker: use json there"
+    )]
+    SyslogBroker,
+    /// A setting of a broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Nobody would be asked.
+    #[error("is for the outputs kafka:TOPIC and nats:SUBJECT, and the output is {output}")]
+    NoBroker {
+        /// As given.
+        output: String,
+    },
     /// The system does not give its name.
     #[error("this system does not give its name ({reason}): set one, as in `host = \"node7\"`")]
     NoHostName {
@@ -313,7 +312,9 @@ impl ConfigError {
             ConfigError::Pattern(error) => error.key,
             ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
-            ConfigError::SyslogFile => "format",
+            ConfigError::SyslogFile | ConfigError::SyslogBroker => "format",
+            ConfigError::Broker(error) => error.key,
+            ConfigError::NoBroker { .. } => "brokers",
             ConfigError::NoHostName { .. } => "host",
             ConfigError::OnceFromEnd => "once",
             ConfigError::AnyPrivileged => "follow_symlinks",
@@ -326,125 +327,6 @@ impl ConfigError {
             ConfigError::EmptyPath => Some(""),
             ConfigError::Pattern(error) => Some(&error.glob),
             _ => None,
-        }
-    }
-}
-
-/// A text that does not name an output.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum OutputError {
-    /// None of the known kinds.
-    #[error("expected {}", one_of_kinds(&Output::KINDS))]
-    UnknownKind,
-    /// A path alone.
-    #[error("expected {}; did you mean file:{path}?", one_of_kinds(&Output::KINDS))]
-    PlainPath {
-        /// As given.
-        path: String,
-    },
-    /// `fd:` without a number.
-    #[error("expected the number of an open descriptor, as in fd:3")]
-    Descriptor,
-    /// Records would mix with diagnostics there.
-    #[error(
-        "descriptor 2 is for diagnostics, which would mix with the records: use another one, as in \
-        fd:3"
-    )]
-    Diagnostics,
-    /// `file:` or `unix:` alone.
-    #[error("the path is missing")]
-    NoPath,
-    /// The kernel accepts no longer path.
-    #[error("the path of a unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes")]
-    SocketPathTooLong,
-    /// No host and port.
-    #[error(
-        "expected a host name or address and a port, as in tcp:localhost:5140 or tcp:[::1]:5140"
-    )]
-    Address,
-}
-
-impl Output {
-    /// What an output may be.
-    pub const KINDS: [&'static str; 5] =
-        ["stdout", "fd:N", "file:PATH", "unix:PATH", "tcp:HOST:PORT"];
-
-    /// Reads one of [`Output::KINDS`].
-    ///
-    /// # Errors
-    /// For everything else. Whether the output exists is not checked.
-    pub fn parse(uri: &OsStr) -> Result<Output, OutputError> {
-        let bytes = uri.as_bytes();
-        if bytes == b"stdout" {
-            return Ok(Output::Descriptor(1));
-        }
-        let colon = bytes.iter().position(|byte| *byte == b':').ok_or_else(|| unknown_kind(uri))?;
-        let (kind, rest) = (&bytes[..colon], &bytes[colon + 1..]);
-        let path = || PathBuf::from(OsStr::from_bytes(rest));
-        match kind {
-            b"fd" if rest.iter().all(u8::is_ascii_digit) => {
-                let number = str::from_utf8(rest).ok().and_then(|digits| digits.parse().ok());
-                match number {
-                    Some(2) => Err(OutputError::Diagnostics),
-                    number => number.map(Output::Descriptor).ok_or(OutputError::Descriptor),
-                }
-            }
-            b"fd" => Err(OutputError::Descriptor),
-            b"file" | b"unix" if rest.is_empty() => Err(OutputError::NoPath),
-            b"file" => Ok(Output::File(path())),
-            b"unix" if rest.len() > SOCKET_PATH_BYTES_MAX => Err(OutputError::SocketPathTooLong),
-            b"unix" => Ok(Output::Unix(path())),
-            b"tcp" => match str::from_utf8(rest) {
-                Ok(address) if is_host_and_port(address) => Ok(Output::Tcp(address.to_owned())),
-                _ => Err(OutputError::Address),
-            },
-            _ => Err(unknown_kind(uri)),
-        }
-    }
-}
-
-/// `a, b or c`.
-fn one_of_kinds(kinds: &[&str]) -> String {
-    let (last, others) = kinds.split_last().expect("there is a kind");
-    format!("{} or {last}", others.join(", "))
-}
-
-/// The error for an unknown kind, with a hint if the text looks like a path.
-fn unknown_kind(uri: &OsStr) -> OutputError {
-    match uri.to_str() {
-        Some(path)
-            if path.starts_with(['/', '.'])
-                || (path.contains(['/', '.']) && !path.contains(':')) =>
-        {
-            OutputError::PlainPath { path: path.to_owned() }
-        }
-        _ => OutputError::UnknownKind,
-    }
-}
-
-/// Whether `address` has the right form: a host, or an IPv6 address in brackets, and a port other
-/// than 0.
-fn is_host_and_port(address: &str) -> bool {
-    let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let is_port = port.bytes().all(|byte| byte.is_ascii_digit())
-        && port.parse::<u16>().is_ok_and(|port| port != 0);
-    let is_name = !host.is_empty()
-        && !host.contains([':', '/', '[', ']', '@'])
-        && !host.contains(char::is_whitespace);
-    is_port && (is_name || address.parse::<SocketAddrV6>().is_ok())
-}
-
-/// As given on the command line.
-impl fmt::Display for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Output::Descriptor(1) => f.write_str("stdout"),
-            Output::Descriptor(number) => write!(f, "fd:{number}"),
-            Output::File(path) => write!(f, "file:{}", path.display()),
-            Output::Unix(path) => write!(f, "unix:{}", path.display()),
-            Output::Tcp(address) => write!(f, "tcp:{address}"),
-            Output::Kafka(topic) => write!(f, "kafka:{}", topic.text()),
-            Output::Nats(subject) => write!(f, "nats:{}", subject.text()),
         }
     }
 }

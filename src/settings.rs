@@ -6,23 +6,31 @@
 //! Always holds: a key that nobody knows and a value of the wrong kind are refused with key, file
 //! and line.
 
+mod brokers;
 pub(crate) mod environment;
 pub(crate) mod file;
 mod kind;
 mod references;
 mod report;
+mod row;
+mod secrets;
 mod table;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::rc::Rc;
 
+pub use brokers::BROKERS;
+pub(crate) use brokers::{KAFKA, NATS};
 pub(crate) use kind::{Form, Kind, Parsed};
 pub(crate) use references::Variables;
 pub(crate) use report::{Effective, Setting, Value};
-pub(crate) use table::{Change, Key, Live};
-pub use table::{Row, Scope, TABLE};
+pub(crate) use row::{Change, Key, Live};
+pub use row::{Row, Scope};
+pub use table::TABLE;
+pub(crate) use table::rows;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +88,19 @@ impl Text {
         let reason = if self.text.is_empty() {
             "is empty".to_owned()
         } else {
-            format!("`{}`: {why}", self.text.display())
+            format!("`{}`: {why}", self.shown(key))
         };
         Some(SettingError::Value { at: self.source.clone(), key: key.name().to_owned(), reason })
+    }
+
+    /// As it may be shown: an address may have a secret in it.
+    fn shown(&self, key: Key) -> Cow<'_, str> {
+        match key.row().kind {
+            Kind::Output | Kind::Addresses | Kind::Brokers | Kind::Servers => {
+                secrets::without_user(&self.text)
+            }
+            _ => self.text.to_string_lossy(),
+        }
     }
 
     fn get<T: Clone + 'static>(&self) -> T {
@@ -221,6 +239,12 @@ impl View<'_> {
             Some(given) => given.texts.last().map(Text::get),
             None => default(),
         }
+    }
+
+    /// Whether somebody said something.
+    pub(crate) fn is_said(self, key: Key) -> bool {
+        let given = self.layers.find(key, self.input);
+        given.is_some_and(|given| given.source != Source::Default)
     }
 
     /// All values of a list.

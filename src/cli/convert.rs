@@ -5,14 +5,18 @@
 //! Always holds: every refusal names the setting; zero never reaches the engine where it means
 //! "never" or "off".
 
+mod brokers;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use brokers::Surrounding;
+
 use crate::config::{
-    Config, ConfigError, EngineConfig, Format, Host, InputConfig, Kafka, LINE_BYTES_LIMIT, Nats,
-    Output, SOCKET_PATH_BYTES_MAX, StartAt, Symlinks,
+    Build, Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output,
+    SOCKET_PATH_BYTES_MAX, StartAt, Symlinks,
 };
 use crate::patterns::{PatternError, Patterns};
 use crate::settings::{InputTable, Key, Layers, View};
@@ -33,10 +37,11 @@ impl From<ConfigError> for Misfit {
     }
 }
 
-/// Settings of a run, and of its inputs: at least one. Else all that does not fit.
+/// Settings of a run of this build, and of its inputs: at least one. Else all that does not fit.
 pub(super) fn config(
     layers: &Layers,
     inputs: &[Option<&InputTable>],
+    build: Build,
 ) -> Result<Config, Vec<Misfit>> {
     let run = layers.view(None);
     let (format, output) = (run.value(Key::Format), run.value(Key::Output));
@@ -55,10 +60,26 @@ pub(super) fn config(
     let line_bytes_max = noted(line_bytes_max, &mut misfits);
     let control_socket = checked_socket_path(run.optional(Key::ControlSocket));
     let control_socket = noted(control_socket, &mut misfits);
-    let host = noted(checked_host(run.value(Key::Host), format), &mut misfits);
-    if format == Format::Syslog && matches!(output, Output::File(_)) {
-        misfits.push(ConfigError::SyslogFile.into());
-    }
+    let host = noted(checked_host(run.value(Key::Host), format), &mut misfits).flatten();
+    misfits.extend(format_misfit(format, &output).map(Misfit::from));
+    let state_dir: Option<PathBuf> = run.optional(Key::StateDir);
+    let commit_interval = run.value(Key::CommitInterval);
+    let routes = noted(brokers::routes(run, &output, host.as_deref()), &mut misfits).flatten();
+    let (kafka, nats) = (brokers::kafka(run), brokers::nats(run));
+    let around = Surrounding { run, build, commit_interval, is_kept: state_dir.is_some() };
+    let of_broker = match &output {
+        Output::Kafka(topic) => {
+            let host = routes.as_ref().map(|routes| &*routes.host);
+            brokers::kafka_misfits(&kafka, topic, host, &around)
+        }
+        Output::Nats(_) => brokers::nats_misfits(&nats, &around),
+        output if run.is_said(Key::Brokers) => {
+            misfits.push(ConfigError::NoBroker { output: output.to_string() }.into());
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
+    misfits.extend(of_broker.into_iter().map(|error| ConfigError::from(error).into()));
     if !misfits.is_empty() {
         return Err(misfits);
     }
@@ -68,8 +89,8 @@ pub(super) fn config(
         follow_links: follow_links.flatten(),
         same_owner: run.value(Key::SameOwner),
         format,
-        host: host.flatten(),
-        routes: None,
+        host,
+        routes,
         once,
         coalesce: run.value(Key::Coalesce),
         line_bytes_max: line_bytes_max.expect("there is no misfit"),
@@ -81,15 +102,15 @@ pub(super) fn config(
     Ok(Config {
         engine,
         output,
-        kafka: Kafka::default(),
-        nats: Nats::default(),
+        kafka,
+        nats,
         pace: run.value(Key::Pace),
         adaptive: run.value(Key::Adaptive),
         sched_batch: run.value(Key::SchedBatch),
         keep_open: run.value(Key::KeepOpen),
         shutdown_timeout: run.value(Key::ShutdownTimeout),
-        state_dir: run.optional(Key::StateDir),
-        commit_interval: run.value(Key::CommitInterval),
+        state_dir,
+        commit_interval,
         metrics: run.list(Key::Metrics),
         control_socket: control_socket.flatten(),
     })
@@ -98,6 +119,17 @@ pub(super) fn config(
 /// What fits; what does not is noted.
 fn noted<T>(checked: Result<T, ConfigError>, misfits: &mut Vec<Misfit>) -> Option<T> {
     checked.map_err(|error| misfits.push(error.into())).ok()
+}
+
+/// A format that the output cannot have.
+fn format_misfit(format: Format, output: &Output) -> Option<ConfigError> {
+    match output {
+        Output::File(_) if format == Format::Syslog => Some(ConfigError::SyslogFile),
+        Output::Kafka(_) | Output::Nats(_) if format == Format::Syslog => {
+            Some(ConfigError::SyslogBroker)
+        }
+        _ => None,
+    }
 }
 
 fn checked_host(host: Host, format: Format) -> Result<Option<String>, ConfigError> {

@@ -13,7 +13,7 @@ use super::convert::patterns;
 use super::layers::{Invocation, surroundings};
 use super::run::{argument, given};
 use super::{Refusal, one_of, refuse};
-use crate::config::{ConfigError, Symlinks};
+use crate::config::{Build, ConfigError, Symlinks};
 use crate::settings::{Key, Layers, Values};
 use crate::sys::user::become_user;
 use crate::tools::doctor::{Input, Request, Tried};
@@ -199,7 +199,8 @@ fn of_settings(
 ) -> Result<Request, Refusal> {
     let given = Values::from_iter(options.run.remove_entry(&Key::Config));
     let said = Layers { command_line: options.run, ..Layers::default() };
-    let invocation = Invocation { command: "run", arguments: Vec::new(), given, variables };
+    let invocation =
+        Invocation { command: "run", arguments: Vec::new(), given, variables, build: Build::THIS };
     let config = invocation.read()?.config;
     let engine = config.engine;
     Ok(Request {

@@ -11,14 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use super::brokers;
 use super::convert::{self, Misfit};
-use super::{Arguments, Refusal, refuse};
-use crate::config::{Config, ConfigError, Format};
+use super::{Arguments, Refusal, refuse, refuse_because};
+use crate::config::{Build, Config, ConfigError, Output};
 use crate::diagnostics::Diagnostics;
 use crate::names::is_glob;
 use crate::settings::{
-    Effective, Files, Given, InputTable, Key, Layers, Scope, Setting, SettingError, Source, TABLE,
-    Text, Values, Variables,
+    Change, Effective, Files, Given, InputTable, Key, Layers, Row, Scope, Setting, SettingError,
+    Source, Text, Values, Variables, rows,
 };
 use crate::settings::{environment, file, refusals};
 use crate::status::file::shown;
@@ -72,6 +73,8 @@ pub(super) struct Invocation {
     /// What they say.
     pub(super) given: Values,
     pub(super) variables: Vec<(OsString, OsString)>,
+    /// What this build can talk to.
+    pub(super) build: Build,
 }
 
 impl Invocation {
@@ -84,24 +87,9 @@ impl Invocation {
         let run = layers.view(None);
         let diagnostics =
             Diagnostics { level: run.value(Key::LogLevel), format: run.value(Key::LogFormat) };
-        let config = convert::config(&layers, &inputs)
+        let config = convert::config(&layers, &inputs, self.build)
             .map_err(|misfits| self.refuse_misfits(&misfits, &layers, &inputs))?;
-        if matches!(config.engine.format, Format::Raw | Format::Text) {
-            if config.engine.inputs.iter().any(|input| !input.labels.is_empty()) {
-                warnings.push(
-                    "labels are part of json and syslog records: with another format \
-                    they change nothing"
-                        .to_owned(),
-                );
-            }
-            if config.engine.host.is_some() {
-                warnings.push(
-                    "host is part of json and syslog records: with another format it \
-                    changes nothing"
-                        .to_owned(),
-                );
-            }
-        }
+        warnings.extend(brokers::warnings(&config, &layers));
         if config.engine.follow_links == Some(LinkRule::Any) {
             warnings.push(
                 "follow_symlinks: whoever can make a link below a PATH chooses what is read: \
@@ -111,7 +99,7 @@ impl Invocation {
         }
         warnings.extend(globs_as_paths(&config));
         warnings.extend(repeated_paths(&config, &layers, &inputs));
-        let effective = effective(&layers, &inputs);
+        let effective = effective(&layers, &inputs, &config.output);
         Ok(Settings {
             config,
             diagnostics,
@@ -137,7 +125,16 @@ impl Invocation {
             return Err(misplaced(&errors));
         }
         let surroundings = surroundings(&self.variables);
-        Ok((Layers { command_line, environment, files, surroundings }, warnings))
+        let mut layers = Layers { command_line, environment, files, surroundings };
+        brokers::complete(&mut layers);
+        let refused = refusals(&layers.command_line).next();
+        match refused {
+            Some(SettingError::Value { at: Source::CommandLine, reason, .. }) => {
+                Err(refuse(self.command, Key::Brokers.name(), &reason))
+            }
+            Some(error) => Err(misplaced(&[error])),
+            None => Ok((layers, warnings)),
+        }
     }
 
     /// Nothing to follow: in clap's words, or with the name of the file that could have said it.
@@ -202,6 +199,10 @@ impl Invocation {
             given.texts.iter().find(said).map(|text| &text.source).or(Some(&given.source))
         });
         match place {
+            // No option says it: that nobody did is what is wrong.
+            None | Some(Source::Default) if key.row().table().is_some() => {
+                Err(refuse_because(self.command, &format!("{named}: {reason}")))
+            }
             None | Some(Source::Default | Source::CommandLine) => {
                 Err(refuse(self.command, named, &reason))
             }
@@ -274,10 +275,21 @@ fn plain(path: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") { [b"/", &*plain].concat() } else { plain }
 }
 
-fn effective(layers: &Layers, inputs: &[Option<&InputTable>]) -> Effective {
+fn effective(layers: &Layers, inputs: &[Option<&InputTable>], output: &Output) -> Effective {
     let settings = |is_of_inputs: bool, input| -> Vec<Setting> {
-        let rows = TABLE.iter().filter(|row| (row.scope == Scope::Input) == is_of_inputs);
-        rows.map(|row| Setting::new(row, layers.find(row.key, input))).collect()
+        let rows = rows().filter(|row| (row.scope == Scope::Input) == is_of_inputs);
+        let setting = |row: &'static Row| {
+            let given = layers.find(row.key, input);
+            let mut setting = Setting::new(row, given);
+            setting.is_shown =
+                row.table().is_none_or(|table| Some(table) == brokers::table(output))
+                    || given.is_some();
+            if brokers::needs_restart(row.key, output) {
+                setting.change = Change::Restart;
+            }
+            setting
+        };
+        rows.map(setting).collect()
     };
     let with_labels = inputs.iter().map(|&input| {
         let labels = layers.labels(input).into_iter().map(Setting::label);

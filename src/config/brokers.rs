@@ -3,9 +3,29 @@
 //! In: validated values. Out: what a sink needs to connect.
 //! Always holds: a secret is in a file, never here; the file is read at each connection.
 
+mod build;
+mod properties;
+mod values;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub(crate) use build::Build;
+pub(crate) use properties::refused_property;
+pub(crate) use values::{
+    parse_addresses, parse_broker, parse_key, parse_server, parse_stream, parse_topic,
+};
+
+/// A setting of a broker that does not fit to others, or to this build.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("{reason}")]
+pub(crate) struct BrokerError {
+    /// As it is called in a file.
+    pub(crate) key: &'static str,
+    /// What is wrong, and what to say instead.
+    pub(crate) reason: String,
+}
 
 /// What happens to a record that the broker will never take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

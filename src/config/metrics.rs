@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::SOCKET_PATH_BYTES_MAX;
+use super::values::{is_host_and_port, one_of_kinds};
 
 /// Where metrics are served or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Metrics {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MetricsError {
     /// None of the known kinds.
-    #[error("expected {}", super::one_of_kinds(&Metrics::KINDS))]
+    #[error("expected {}", one_of_kinds(&Metrics::KINDS))]
     UnknownKind,
     /// `unix:` or `textfile:` alone.
     #[error("the path is missing")]
@@ -70,10 +71,8 @@ impl Metrics {
 
 fn is_address(address: &str) -> bool {
     // Ports other than 0 follow the rules of an output.
-    super::is_host_and_port(address)
-        || address
-            .strip_suffix(":0")
-            .is_some_and(|host| super::is_host_and_port(&format!("{host}:1")))
+    is_host_and_port(address)
+        || address.strip_suffix(":0").is_some_and(|host| is_host_and_port(&format!("{host}:1")))
 }
 
 /// As given on the command line.

@@ -123,6 +123,19 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_) | Part::Host))
     }
 
+    /// Whether each file may have a text of its own.
+    #[must_use]
+    pub fn is_per_file(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Path | Part::File))
+    }
+
+    /// The shortest text that it can become in a name: each field is at least one character.
+    #[must_use]
+    pub fn shortest(&self) -> String {
+        let parts = self.parts.iter();
+        parts.map(|part| if let Part::Text(text) = part { text } else { "_" }).collect()
+    }
+
     /// Its labels.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
@@ -217,6 +230,8 @@ mod tests {
         let template = |text| Template::parse(text, Alphabet::Name).unwrap();
         assert!(template("jobs.{host}").is_fixed() && !template("jobs.{file}").is_fixed());
         assert_eq!(template("jobs.{host}.{file}.x").prefix(b"a.b"), b"jobs.a_b.");
+        assert!(template("j{path}").is_per_file() && !template("j{label:a}").is_per_file());
+        assert_eq!(template("j.{label:a}.{file}").shortest(), "j._._");
         assert_eq!(template("j{label:a}{label:b}").labels().collect::<Vec<_>>(), ["a", "b"]);
     }
 }

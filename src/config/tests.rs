@@ -1,11 +1,20 @@
 //! The parsers of single values. Whole command lines are tested in `cli`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use super::metrics::MetricsError;
+use super::output::OutputError;
+use super::template::{Alphabet, TemplateError};
 use super::values::{DurationError, SizeError};
 use super::*;
 
 fn output(uri: &str) -> Result<Output, OutputError> {
     Output::parse(OsStr::new(uri))
+}
+
+fn name(text: &str) -> Template {
+    Template::parse(text, Alphabet::Name).unwrap()
 }
 
 #[test]
@@ -84,6 +93,13 @@ fn every_kind_of_output_is_read_and_shown_as_it_was_written() {
         ("tcp:localhost:5140", Output::Tcp("localhost:5140".into())),
         ("tcp:10.0.0.1:1", Output::Tcp("10.0.0.1:1".into())),
         ("tcp:[::1]:65535", Output::Tcp("[::1]:65535".into())),
+        ("kafka:jobs", Output::Kafka(name("jobs"))),
+        ("kafka:jobs-{label:cluster}", Output::Kafka(name("jobs-{label:cluster}"))),
+        ("kafka:...", Output::Kafka(name("..."))),
+        (
+            "nats:jobs.{host}.{label:a:b}.{file}",
+            Output::Nats(name("jobs.{host}.{label:a:b}.{file}")),
+        ),
     ] {
         assert_eq!(output(uri), Ok(expected.clone()), "{uri}");
         assert_eq!(expected.to_string(), uri);
@@ -140,14 +156,58 @@ fn outputs_that_cannot_be_are_refused_with_their_reason() {
 }
 
 #[test]
+fn topics_and_subjects_that_cannot_be_are_refused_with_their_reason() {
+    assert_eq!(output("kafka:"), Err(OutputError::NoTopic));
+    assert_eq!(output("nats:"), Err(OutputError::NoSubject));
+    for address in ["localhost:9092", "//u:hunter2@k1:9092/jobs", "{host}:1", "jobs:1"] {
+        for kind in ["kafka", "nats"] {
+            let error = output(&format!("{kind}:{address}")).unwrap_err();
+            assert_eq!(error, OutputError::BrokerAddress, "{kind}:{address}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+    let character = |character| OutputError::Template(TemplateError::Character { character });
+    assert_eq!(output("kafka:jobs "), Err(character(' ')));
+    assert_eq!(output("kafka:a/b"), Err(character('/')));
+    assert_eq!(output("nats:jobs.>"), Err(character('>')));
+    assert_eq!(
+        Output::parse(OsStr::from_bytes(b"kafka:\xff")),
+        Err(character(char::REPLACEMENT_CHARACTER))
+    );
+    let field = OutputError::Template(TemplateError::Field { field: "job".to_owned() });
+    assert_eq!(output("kafka:{job}"), Err(field));
+    assert_eq!(output("nats:{host"), Err(OutputError::Template(TemplateError::Unbalanced)));
+
+    assert!(output(&format!("kafka:{}", "x".repeat(249))).is_ok());
+    assert_eq!(output(&format!("kafka:{}", "x".repeat(250))), Err(OutputError::TopicTooLong));
+    let with_field = format!("kafka:{}{{host}}", "x".repeat(249));
+    assert_eq!(output(&with_field), Err(OutputError::TopicTooLong), "a field is never empty");
+    for uri in ["kafka:.", "kafka:.."] {
+        assert_eq!(output(uri), Err(OutputError::TopicDots), "{uri}");
+    }
+    for uri in ["kafka:{path}", "kafka:jobs-{file}"] {
+        assert_eq!(output(uri), Err(OutputError::TopicPerFile), "{uri}");
+    }
+    for uri in ["nats:.", "nats:.a", "nats:a.", "nats:a..b", "nats:{host}."] {
+        assert_eq!(output(uri), Err(OutputError::SubjectDots), "{uri}");
+    }
+    for uri in ["nats:{path}", "nats:{label:a}.jobs", "nats:jobs-{file}.a"] {
+        assert_eq!(output(uri), Err(OutputError::SubjectPrefix), "{uri}");
+    }
+    assert!(output("nats:{host}.{path}").is_ok() && output("nats:{host}").is_ok());
+}
+
+#[test]
 fn every_kind_that_an_error_names_is_taken() {
     let filled = |kind: &str| -> String {
-        kind.replace("HOST:PORT", "h:1").replace("PATH", "/p").replace(":N", ":3")
+        let kind = kind.replace("HOST:PORT", "h:1").replace("PATH", "/p").replace(":N", ":3");
+        kind.replace("TOPIC", "t").replace("SUBJECT", "s")
     };
     let is_output =
         |kind: &&str| output(&filled(kind)).is_ok_and(|it| it.to_string() == filled(kind));
     assert!(Output::KINDS.iter().all(is_output));
-    let expected = "expected stdout, fd:N, file:PATH, unix:PATH or tcp:HOST:PORT";
+    let expected = "expected stdout, fd:N, file:PATH, unix:PATH, tcp:HOST:PORT, kafka:TOPIC or \
+        nats:SUBJECT";
     assert_eq!(OutputError::UnknownKind.to_string(), expected);
     assert!(Metrics::KINDS.iter().all(|kind| Metrics::parse(filled(kind).as_ref()).is_ok()));
     let expected = "expected tcp:HOST:PORT, unix:PATH or textfile:PATH";

@@ -1,7 +1,8 @@
-//! The values of single settings: sizes, durations, the host, labels.
+//! The values of single settings: sizes, durations, addresses, the host, labels.
 //!
 //! In: a text. Out: a value, or the reason why it is not one.
 
+use std::net::SocketAddrV6;
 use std::time::Duration;
 
 use super::DURATION_LIMIT;
@@ -122,4 +123,22 @@ pub(crate) fn parse_label(text: &str) -> Result<(String, String), LabelError> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(LabelError),
     }
+}
+
+/// Whether `address` has the right form: a host, or an IPv6 address in brackets, and a port other
+/// than 0.
+pub(crate) fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_name = !host.is_empty()
+        && !host.contains([':', '/', '[', ']', '@'])
+        && !host.contains(char::is_whitespace);
+    is_port && (is_name || address.parse::<SocketAddrV6>().is_ok())
+}
+
+/// `a, b or c`.
+pub(super) fn one_of_kinds(kinds: &[&str]) -> String {
+    let (last, others) = kinds.split_last().expect("there is a kind");
+    format!("{} or {last}", others.join(", "))
 }

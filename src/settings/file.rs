@@ -13,15 +13,17 @@ use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::secrets::{self, sounds_secret};
 use super::{
-    Files, Form, Given, InputTable, Key, Label, Row, Scope, SettingError, Source, TABLE, Text,
-    Variables, set_label, similar,
+    BROKERS, Files, Form, Given, InputTable, KAFKA, Key, Kind, Label, NATS, Row, Scope,
+    SettingError, Source, TABLE, Text, Values, Variables, set_label, similar,
 };
-use crate::config::INPUTS_MAX;
+use crate::config::{INPUTS_MAX, refused_property};
 use crate::sys::text;
 
 /// The directory of further files.
@@ -137,9 +139,12 @@ impl Document<'_> {
     fn syntax(&self, text: &str, error: &toml::de::Error) -> SettingError {
         let span = error.span().unwrap_or(text.len()..text.len());
         let reason = error.message().replace('\n', ", ");
+        let line = text.get(..span.end).unwrap_or(text).lines().next_back().unwrap_or_default();
         // The key that is there twice, or the word that is none.
         let word = text.get(span.clone()).filter(|word| {
-            (1..=SHOWN_CHARS).contains(&word.chars().count()) && !word.contains('\n')
+            (1..=SHOWN_CHARS).contains(&word.chars().count())
+                && !word.contains('\n')
+                && !sounds_secret(line)
         });
         let reason = word.map(|word| format!("{word}: {reason}")).unwrap_or(reason);
         SettingError::Syntax { at: self.source(&span), reason }
@@ -191,6 +196,12 @@ impl Document<'_> {
             match name.get_ref().as_ref() {
                 INPUT => files.inputs = self.noted(self.inputs(value)).unwrap_or_default(),
                 LABELS => files.labels = self.noted(self.labels(value)).unwrap_or_default(),
+                KAFKA => {
+                    files.values.extend(self.noted(self.table(KAFKA, value)).unwrap_or_default())
+                }
+                NATS => {
+                    files.values.extend(self.noted(self.table(NATS, value)).unwrap_or_default())
+                }
                 key => files.values.extend(self.noted(self.setting(
                     key,
                     name,
@@ -237,6 +248,31 @@ impl Document<'_> {
         if has_paths { Ok(input) } else { Err(self.refuse(span, INPUT, "`paths` is missing")) }
     }
 
+    /// A table of settings.
+    fn table(
+        &self,
+        table: &'static str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Values, SettingError> {
+        let DeValue::Table(lines) = value.get_ref() else {
+            let reason = format!(
+                "expected a table, under a line [{table}], not {}",
+                type_name(value.get_ref())
+            );
+            return Err(self.refuse(&value.span(), table, reason));
+        };
+        let mut values = Values::new();
+        for (name, value) in entries(lines) {
+            let key = format!("{table}.{}", name.get_ref());
+            let given = match BROKERS.iter().find(|row| row.name == key) {
+                Some(row) => self.given(row, value).map(|given| (row.key, given)),
+                None => Err(self.refuse(&name.span(), &key, why_not_in(table, name.get_ref()))),
+            };
+            values.extend(self.noted(given));
+        }
+        Ok(values)
+    }
+
     /// One line `key = value`. `is_known`: whether the key may stand here.
     fn setting(
         &self,
@@ -255,8 +291,13 @@ impl Document<'_> {
         if TABLE.iter().any(|row| row.name == name && row.is_in_files()) {
             return "is one for all inputs: write it before the first table".to_owned();
         }
+        let tables = BROKERS.iter().filter(|row| row.bare_name() == name).filter_map(Row::table);
+        let tables: Vec<String> = tables.map(|table| format!("[{table}]")).collect();
+        if !tables.is_empty() {
+            return format!("is a key of {}: write it there", tables.join(" or "));
+        }
         let known = TABLE.iter().filter(|row| is_known(row)).map(|row| row.name);
-        match similar(name, known.chain([INPUT, LABELS])) {
+        match similar(name, known.chain([INPUT, LABELS, KAFKA, NATS])) {
             Some(meant) => format!("unknown key; did you mean `{meant}`?"),
             None => "unknown key".to_owned(),
         }
@@ -268,7 +309,14 @@ impl Document<'_> {
         match (row.kind.form(), value.get_ref()) {
             (Form::Boolean | Form::Rule, DeValue::Boolean(value)) => given(value.to_string()),
             (Form::Text | Form::Number | Form::Rule, DeValue::String(text)) => {
-                given(self.expand(text, &value.span(), row.name)?)
+                let text = self.expand(text, &value.span(), row.name)?;
+                match row.kind {
+                    Kind::File if !text.is_empty() => {
+                        let path = secrets::path(&text, Path::new(&*self.path), self.variables);
+                        Ok(Given::new(row.key, [path], &source))
+                    }
+                    _ => given(text),
+                }
             }
             (Form::Number, DeValue::Integer(number)) => match decimal(number) {
                 Some(number) => given(number),
@@ -292,8 +340,54 @@ impl Document<'_> {
                 }
                 Ok(Given { source, texts })
             }
+            (Form::Table, DeValue::Table(table)) => {
+                let mut texts = Vec::new();
+                self.properties(row, row.name, table, &mut texts)?;
+                Ok(Given { source, texts })
+            }
             (_, other) => Err(self.wrong_type(row, other, &value.span())),
         }
+    }
+
+    /// Properties for a client library. Their names have dots, which TOML reads as tables.
+    fn properties(
+        &self,
+        row: &Row,
+        above: &str,
+        table: &DeTable<'_>,
+        texts: &mut Vec<Text>,
+    ) -> Result<(), SettingError> {
+        for (name, value) in entries(table) {
+            let key = format!("{above}.{}", name.get_ref());
+            let text = match value.get_ref() {
+                DeValue::Table(below) => {
+                    self.properties(row, &key, below, texts)?;
+                    continue;
+                }
+                DeValue::String(text) => Some(self.expand(text, &value.span(), &key)?),
+                DeValue::Boolean(value) => Some(value.to_string()),
+                DeValue::Integer(number) => decimal(number),
+                _ => None,
+            };
+            let refuse = |why: &str| Err(self.refuse(&name.span(), &key, why));
+            let Some(text) = text else { return refuse("expected a string, an integer or true") };
+            let property = &key[row.name.len() + 1..];
+            let is_name = !property.is_empty()
+                && property.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=');
+            if !is_name {
+                return refuse("is no name of a property");
+            }
+            if let Some(why) = refused_property(property, &text) {
+                return refuse(why);
+            }
+            let pair = (property.to_owned(), text);
+            if texts.iter().any(|known| known.get::<(String, String)>().0 == pair.0) {
+                return refuse("is there twice");
+            }
+            let shown = format!("{}={}", pair.0, pair.1).into();
+            texts.push(Text::parsed(shown, Arc::new(pair), &self.source(&value.span())));
+        }
+        Ok(())
     }
 
     /// A text with what it says of variables replaced.
@@ -308,6 +402,7 @@ impl Document<'_> {
             Form::Rule => "true, false or a string",
             Form::Text => "a string",
             Form::List => "a list of strings, as in [\"a\", \"b\"]",
+            Form::Table => "a table of strings, as in { \"socket.keepalive.enable\" = \"true\" }",
         };
         self.refuse(span, row.name, format!("expected {expected}, not {}", type_name(value)))
     }
@@ -341,6 +436,28 @@ impl Document<'_> {
             });
         }
         Ok(labels)
+    }
+}
+
+/// Why a table has no such key.
+fn why_not_in(table: &'static str, name: &str) -> String {
+    if sounds_secret(name) {
+        let files = if table == KAFKA { "" } else { ", `credentials_file` or `nkey_file`" };
+        return format!(
+            "a secret is never in the settings: write it to a file that only the service can \
+            read, and name that in `password_file`{files}"
+        );
+    }
+    if TABLE.iter().any(|row| row.name == name && row.is_in_files()) {
+        return format!("is none of [{table}]: write it before the first table");
+    }
+    let known = BROKERS.iter().filter(|row| row.table() == Some(table)).map(Row::bare_name);
+    match similar(name, known) {
+        Some(meant) => format!("unknown key; did you mean `{meant}`?"),
+        None if table == KAFKA => {
+            "unknown key; properties of the client library are in [kafka.properties]".to_owned()
+        }
+        None => "unknown key".to_owned(),
     }
 }
 

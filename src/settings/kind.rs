@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{
-    Metrics, Output, Symlinks, parse_duration, parse_host, parse_label, parse_size,
+    Metrics, Output, Symlinks, parse_addresses, parse_broker, parse_duration, parse_host,
+    parse_key, parse_label, parse_server, parse_size, parse_stream, parse_topic,
 };
 
 /// A value of the type that its kind has.
@@ -69,6 +70,26 @@ pub(crate) enum Kind {
     Labels,
     /// Any number of [`Metrics`].
     Metrics,
+    /// Any number of a few names.
+    Several(&'static dyn Choices),
+    /// A text that is not empty, and the word that stands for it.
+    Name(&'static str),
+    /// The path of a file that is not read here; a relative one leads from where it is said.
+    File,
+    /// Addresses of brokers or servers in one text, a `Vec<String>`.
+    Addresses,
+    /// Any number of brokers, each a `String`.
+    Brokers,
+    /// Any number of servers, each a `String` with its scheme.
+    Servers,
+    /// The name of a topic, a `String`.
+    Topic,
+    /// The name of a stream, a `String`.
+    Stream,
+    /// The key of records, a [`crate::config::Template`].
+    RecordKey,
+    /// Any number of pairs of a name and a value, for the client library.
+    Properties,
 }
 
 /// How a value is written, in a file above all.
@@ -84,6 +105,8 @@ pub(crate) enum Form {
     Text,
     /// Any number of texts.
     List,
+    /// Names with a value each.
+    Table,
 }
 
 impl Kind {
@@ -93,7 +116,12 @@ impl Kind {
             Kind::Host | Kind::Symlinks => Form::Rule,
             Kind::Duration | Kind::Size | Kind::Count => Form::Number,
             Kind::Choice(_) | Kind::Listed(..) | Kind::Path(_) | Kind::Output => Form::Text,
+            Kind::Name(_) | Kind::File | Kind::Topic | Kind::Stream | Kind::RecordKey => Form::Text,
+            // In a variable, a colon would be between two items of a list.
+            Kind::Addresses => Form::Text,
             Kind::Paths | Kind::Globs | Kind::Labels | Kind::Metrics => Form::List,
+            Kind::Several(_) | Kind::Brokers | Kind::Servers => Form::List,
+            Kind::Properties => Form::Table,
         }
     }
 
@@ -111,7 +139,9 @@ impl Kind {
         match self {
             Kind::Switch | Kind::Boolean => Some(&BOOLEANS),
             Kind::Symlinks => Some(&Symlinks::NAMES),
-            Kind::Choice(choices) | Kind::Listed(_, choices) => Some(choices),
+            Kind::Choice(choices) | Kind::Listed(_, choices) | Kind::Several(choices) => {
+                Some(choices)
+            }
             _ => None,
         }
     }
@@ -120,8 +150,8 @@ impl Kind {
     pub(crate) fn placeholder(self) -> String {
         let word = match self {
             Kind::Switch | Kind::Boolean => return BOOLEANS.names().join("|"),
-            Kind::Choice(choices) => return choices.names().join("|"),
-            Kind::Listed(word, _) | Kind::Path(word) => word,
+            Kind::Choice(choices) | Kind::Several(choices) => return choices.names().join("|"),
+            Kind::Listed(word, _) | Kind::Path(word) | Kind::Name(word) => word,
             Kind::Host => "NAME",
             Kind::Symlinks => "RULE",
             Kind::Duration => "DURATION",
@@ -131,6 +161,14 @@ impl Kind {
             Kind::Paths => "PATH",
             Kind::Globs => "GLOB",
             Kind::Labels => "KEY=VALUE",
+            Kind::File => "FILE",
+            Kind::Addresses => "HOST:PORT[,HOST:PORT...]",
+            Kind::Brokers => "HOST:PORT",
+            Kind::Servers => "nats://HOST:PORT",
+            Kind::Topic => "TOPIC",
+            Kind::Stream => "STREAM",
+            Kind::RecordKey => "file|path|label:NAME|TEXT",
+            Kind::Properties => "NAME = VALUE",
         };
         word.to_owned()
     }
@@ -141,7 +179,9 @@ impl Kind {
         match self {
             Kind::Switch | Kind::Boolean => choice(&BOOLEANS, utf8()?),
             Kind::Symlinks => choice(&Symlinks::NAMES, utf8()?),
-            Kind::Choice(choices) | Kind::Listed(_, choices) => choice(choices, utf8()?),
+            Kind::Choice(choices) | Kind::Listed(_, choices) | Kind::Several(choices) => {
+                choice(choices, utf8()?)
+            }
             Kind::Host => parsed(parse_host(utf8()?)),
             Kind::Duration => parsed(parse_duration(utf8()?)),
             Kind::Size => parsed(parse_size(utf8()?)),
@@ -150,8 +190,18 @@ impl Kind {
             Kind::Globs => Ok(Arc::new(utf8()?.to_owned())),
             Kind::Output => parsed(Output::parse(text)),
             Kind::Metrics => parsed(Metrics::parse(text)),
-            Kind::Path(_) if text.is_empty() => Err("is empty".to_owned()),
-            Kind::Path(_) => Ok(Arc::new(PathBuf::from(text))),
+            Kind::Path(_) | Kind::File | Kind::Name(_) if text.is_empty() => {
+                Err("is empty".to_owned())
+            }
+            Kind::Path(_) | Kind::File => Ok(Arc::new(PathBuf::from(text))),
+            Kind::Name(_) => Ok(Arc::new(utf8()?.to_owned())),
+            Kind::Addresses => parsed(parse_addresses(utf8()?)),
+            Kind::Brokers => parsed(parse_broker(utf8()?)),
+            Kind::Servers => parsed(parse_server(utf8()?)),
+            Kind::Topic => parsed(parse_topic(utf8()?)),
+            Kind::Stream => parsed(parse_stream(utf8()?)),
+            Kind::RecordKey => parsed(parse_key(utf8()?)),
+            Kind::Properties => parsed(parse_label(utf8()?)),
             Kind::Paths => Ok(Arc::new(text.to_owned())),
         }
     }

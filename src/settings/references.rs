@@ -44,6 +44,12 @@ impl Variables<'_> {
         Ok(out)
     }
 
+    /// The value of a variable that is set and not empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == OsStr::new(name))?;
+        Some(value.as_os_str()).filter(|value| !value.is_empty())
+    }
+
     fn value(self, reference: &str) -> Result<String, String> {
         let (name, default) = match reference.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
@@ -59,12 +65,7 @@ impl Variables<'_> {
         if default.is_some_and(|default| default.contains("${")) {
             return Err(format!("${{{reference}}}...: a default has no reference in it"));
         }
-        let given = self
-            .0
-            .iter()
-            .find(|(known, _)| known == OsStr::new(name))
-            .map(|(_, value)| value.as_os_str());
-        match (given.filter(|value| !value.is_empty()), default) {
+        match (self.get(name), default) {
             (Some(value), _) => value
                 .to_str()
                 .map(str::to_owned)

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Change, Form, Given, Label, Row, Source};
+use super::{Change, Form, Given, Label, Row, Source, Text};
 
 /// The source of a value begins in this column, unless the value is longer.
 const SOURCE_COLUMN: usize = 52;
@@ -26,6 +26,8 @@ pub enum Value {
     Text(OsString),
     /// Several.
     List(Vec<OsString>),
+    /// Names with a value each.
+    Table(Vec<(String, String)>),
 }
 
 impl Value {
@@ -34,6 +36,10 @@ impl Value {
         let last = texts().next_back().or_else(|| row.default.map(OsString::from));
         match (row.kind.form(), last) {
             (Form::List, _) => Value::List(texts().collect()),
+            (Form::Table, _) => {
+                let pairs = given.iter().flat_map(|given| &given.texts).map(Text::get);
+                Value::Table(pairs.collect())
+            }
             (_, None) => Value::Unset(row.in_words.unwrap_or_default()),
             (Form::Boolean | Form::Rule, Some(text)) if text == "true" || text == "false" => {
                 Value::Boolean(text == "true")
@@ -52,6 +58,14 @@ impl Value {
                 "[{}]",
                 texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")
             ),
+            Value::Table(pairs) if pairs.is_empty() => "{}".to_owned(),
+            Value::Table(pairs) => {
+                let quoted = |text: &String| quoted(OsStr::new(text));
+                let pairs = pairs.iter();
+                let pairs =
+                    pairs.map(|(name, text)| format!("{} = {}", quoted(name), quoted(text)));
+                format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 
@@ -62,6 +76,7 @@ impl Value {
             Value::Boolean(value) => (*value).into(),
             Value::Text(text) => json(text),
             Value::List(texts) => texts.iter().map(json).collect(),
+            Value::Table(pairs) => pairs.iter().cloned().collect(),
         }
     }
 }
@@ -86,6 +101,8 @@ pub struct Setting {
     pub source: Source,
     /// Whether a settings file may say it.
     is_in_files: bool,
+    /// Whether it is worth a line: it has to do with the run.
+    pub(crate) is_shown: bool,
     /// What a run does with a new value.
     pub(crate) change: Change,
 }
@@ -97,6 +114,7 @@ impl Setting {
             value: Value::new(row, given),
             source: given.map_or(Source::Default, |given| given.source.clone()),
             is_in_files: row.is_in_files(),
+            is_shown: true,
             change: row.change,
         }
     }
@@ -112,6 +130,7 @@ impl Setting {
             value: Value::Text(label.value.into()),
             source: label.source,
             is_in_files: true,
+            is_shown: true,
             change: Change::Inputs,
         }
     }
@@ -155,7 +174,7 @@ impl Effective {
     /// # Errors
     /// Those of the writer.
     pub fn write_toml(&self, out: &mut impl Write) -> io::Result<()> {
-        for setting in &self.settings {
+        for setting in self.settings.iter().filter(|setting| setting.is_shown) {
             writeln!(out, "{}", setting.line())?;
         }
         for input in &self.inputs {
@@ -181,7 +200,8 @@ impl Effective {
             value: serde_json::Value,
             source: String,
         }
-        let of_run = self.settings.iter().map(|setting| (None, setting));
+        let shown = self.settings.iter().filter(|setting| setting.is_shown);
+        let of_run = shown.map(|setting| (None, setting));
         let of_inputs = self
             .inputs
             .iter()

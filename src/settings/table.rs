@@ -2,176 +2,35 @@
 //!
 //! In: nothing. Out: [`TABLE`], of which are made the options of `run` (those that `doctor` and
 //! `check` take, too), the keys of settings files, the variables, what `check` prints, and what a
-//! run does with a new value; the pages of dist/doc are compared with it.
+//! run does with a new value; the pages of dist/doc are compared with it. What only a table of a
+//! settings file says is in [`BROKERS`].
 //! Always holds: a row is in the place of its [`Key`]; each default is well-formed.
 
-use super::environment;
+use super::brokers::BROKERS;
 use super::kind::Kind;
+use super::row::{Change, Key, Live, Row, Scope};
 use crate::config::{Binary, Format, StartAt};
 use crate::diagnostics::{Level, LogFormat};
 
-/// A setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
-    Config,
-    Output,
-    Format,
-    Host,
-    Label,
-    ShutdownTimeout,
-    Paths,
-    Include,
-    Exclude,
-    NoDefaultExcludes,
-    From,
-    Binary,
-    Recursive,
-    FollowSymlinks,
-    SameOwner,
-    Once,
-    IgnoreOlder,
-    MaxLineBytes,
-    PartialAfter,
-    StateDir,
-    CommitInterval,
-    Coalesce,
-    Pace,
-    Adaptive,
-    SchedBatch,
-    KeepOpen,
-    Rescan,
-    RescanRemote,
-    Metrics,
-    ControlSocket,
-    LogLevel,
-    LogFormat,
+/// All settings: the options, then those of tables.
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().chain(&BROKERS)
 }
 
 impl Key {
     /// The key that is called so in a file.
     pub(crate) fn named(name: &str) -> Key {
-        TABLE.iter().find(|row| row.name == name).expect("it is a setting").key
+        rows().find(|row| row.name == name).expect("it is a setting").key
     }
 
     pub(crate) fn row(self) -> &'static Row {
-        &TABLE[self as usize]
+        let at = self as usize;
+        TABLE.get(at).unwrap_or_else(|| &BROKERS[at - TABLE.len()])
     }
 
     /// As it is called in a file.
     pub(crate) fn name(self) -> &'static str {
         self.row().name
-    }
-}
-
-/// Who may say a setting, and for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The command line and the environment, for the whole run.
-    CommandLine,
-    /// A settings file, too.
-    Run,
-    /// A settings file, too, for all inputs or for one.
-    Input,
-}
-
-/// What a run does with a new value when it reads its settings again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It takes it.
-    Live(Live),
-    /// It takes it with the inputs, of which it is a part.
-    Inputs,
-    /// It keeps the old one, and says so.
-    Restart,
-}
-
-/// What a run can change while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Live {
-    Host,
-    ShutdownTimeout,
-    IgnoreOlder,
-    MaxLineBytes,
-    PartialAfter,
-    CommitInterval,
-    Coalesce,
-    Pace,
-    Adaptive,
-    SchedBatch,
-    KeepOpen,
-    Rescan,
-    LogLevel,
-}
-
-/// All there is to say of a setting.
-pub struct Row {
-    /// Which one it is.
-    pub(crate) key: Key,
-    /// As it is called in a file: the option without its dashes, `_` for `-`.
-    pub name: &'static str,
-    /// The short option.
-    pub short: Option<char>,
-    /// What it takes.
-    pub(crate) kind: Kind,
-    /// The value that applies if none is given. `None`: the setting is then off, or found out
-    /// elsewhere.
-    pub default: Option<&'static str>,
-    /// The default in words, where the value does not show it.
-    pub in_words: Option<&'static str>,
-    /// Who may say it.
-    pub scope: Scope,
-    /// What a run does with a new value.
-    pub(crate) change: Change,
-    /// Above which options it is in the help.
-    pub heading: &'static str,
-    /// What the help says.
-    pub help: &'static str,
-}
-
-impl Row {
-    /// Whether it has an option; PATHs are arguments.
-    #[must_use]
-    pub fn is_option(&self) -> bool {
-        !matches!(self.kind, Kind::Paths)
-    }
-
-    /// The option, without its dashes.
-    #[must_use]
-    pub fn option(&self) -> String {
-        self.name.replace('_', "-")
-    }
-
-    /// The environment variable.
-    #[must_use]
-    pub fn variable(&self) -> String {
-        format!("{}{}", environment::PREFIX, self.name.to_ascii_uppercase())
-    }
-
-    /// The option as it is written in a reference: `-f, --format raw|text`, `--host[=NAME]`. PATH,
-    /// which has none: its word.
-    #[must_use]
-    pub fn synopsis(&self) -> String {
-        let word = self.kind.placeholder();
-        let value = match self.kind {
-            Kind::Paths => return word,
-            Kind::Switch => String::new(),
-            _ if self.kind.bare().is_some() => format!("[={word}]"),
-            _ => format!(" {word}"),
-        };
-        let short = self.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
-        format!("{short}--{}{value}", self.option())
-    }
-
-    /// Whether a settings file may say it.
-    #[must_use]
-    pub fn is_in_files(&self) -> bool {
-        self.scope != Scope::CommandLine
-    }
-
-    /// Whether a run takes a new value without a restart.
-    #[must_use]
-    pub fn is_live(&self) -> bool {
-        self.change != Change::Restart
     }
 }
 
@@ -186,7 +45,7 @@ const DIAGNOSTICS: &str = "Diagnostics";
 
 /// All settings, in the order of their keys and of the help.
 #[rustfmt::skip] // A table is read line by line.
-pub static TABLE: [Row; 32] = [
+pub static TABLE: [Row; 33] = [
     Row { key: Key::Config, name: "config", short: None, kind: Kind::Path("FILE"),
         default: None, in_words: Some("none"),
         scope: Scope::CommandLine, change: Change::Restart, heading: SETTINGS,
@@ -194,15 +53,19 @@ pub static TABLE: [Row; 32] = [
     Row { key: Key::Output, name: "output", short: Some('o'), kind: Kind::Output,
         default: Some("stdout"), in_words: None,
         scope: Scope::Run, change: Change::Restart, heading: OUTPUT,
-        help: "stdout, fd:N, file:PATH, unix:PATH (stream) or tcp:HOST:PORT" },
+        help: "stdout, fd:N, file:PATH, unix:PATH, tcp:HOST:PORT, kafka:TOPIC or nats:SUBJECT" },
+    Row { key: Key::Brokers, name: "brokers", short: None, kind: Kind::Addresses,
+        default: None, in_words: Some("those of the settings file"),
+        scope: Scope::CommandLine, change: Change::Restart, heading: OUTPUT,
+        help: "Some brokers of kafka: or servers of nats:" },
     Row { key: Key::Format, name: "format", short: Some('f'), kind: Kind::Choice(&Format::NAMES),
-        default: Some("text"), in_words: None,
+        default: Some("text"), in_words: Some("text; brokers: json"),
         scope: Scope::Run, change: Change::Restart, heading: OUTPUT,
         help: "How records are written" },
     Row { key: Key::Host, name: "host", short: None, kind: Kind::Host,
-        default: Some("false"), in_words: Some("off; syslog: on"),
+        default: Some("false"), in_words: Some("off; syslog, brokers: on"),
         scope: Scope::Run, change: Change::Live(Live::Host), heading: OUTPUT,
-        help: "json, syslog: the host's name in each record; =NAME: this one" },
+        help: "json, syslog: each record names the host; =NAME: as this" },
     Row { key: Key::Label, name: "label", short: None, kind: Kind::Labels,
         default: None, in_words: Some("none"),
         scope: Scope::CommandLine, change: Change::Inputs, heading: OUTPUT,
@@ -256,7 +119,7 @@ pub static TABLE: [Row; 32] = [
         scope: Scope::Run, change: Change::Live(Live::IgnoreOlder), heading: READ,
         help: "Start at the end of files not modified for this long; 0 = off" },
     Row { key: Key::MaxLineBytes, name: "max_line_bytes", short: None, kind: Kind::Size,
-        default: Some("1MiB"), in_words: None,
+        default: Some("1MiB"), in_words: Some("1MiB; brokers: 128KiB"),
         scope: Scope::Run, change: Change::Live(Live::MaxLineBytes), heading: READ,
         help: "Deliver longer lines in pieces of this size, at most 1GiB" },
     Row { key: Key::PartialAfter, name: "partial_after", short: None, kind: Kind::Duration,
@@ -328,16 +191,19 @@ mod tests {
 
     #[test]
     fn each_row_is_in_the_place_of_its_key_and_is_called_like_it() {
-        for (at, row) in TABLE.iter().enumerate() {
+        for (at, row) in rows().enumerate() {
             assert_eq!(row.key as usize, at, "{}", row.name);
-            assert_eq!(row.name.replace('_', ""), format!("{:?}", row.key).to_lowercase());
+            assert_eq!(row.name.replace(['_', '.'], ""), format!("{:?}", row.key).to_lowercase());
             assert_eq!(Key::named(row.name), row.key);
+            assert!(std::ptr::eq(row.key.row(), row));
+            let in_table = row.table().map(|table| format!("{table}.{}", row.bare_name()));
+            assert_eq!(in_table.as_deref().unwrap_or(row.bare_name()), row.name);
         }
     }
 
     #[test]
     fn each_default_is_a_value_and_what_has_none_says_so_in_words() {
-        for row in &TABLE {
+        for row in rows() {
             let is_value = |text| row.kind.parse(OsStr::new(text)).is_ok();
             assert!(row.default.is_none_or(is_value), "{}", row.name);
             assert!(row.kind.bare().is_none_or(is_value), "{}", row.name);
@@ -345,7 +211,8 @@ mod tests {
             // What the bare option turns on is off, and lists are empty.
             let is_off = matches!(row.kind, Kind::Switch) || row.kind.bare().is_some();
             assert!(!is_off || row.default == Some("false"), "{}", row.name);
-            assert!(row.kind.form() != Form::List || row.default.is_none(), "{}", row.name);
+            let is_empty = matches!(row.kind.form(), Form::List | Form::Table);
+            assert!(!is_empty || row.default.is_none(), "{}", row.name);
         }
         assert_eq!(Key::KeepOpen.row().default, Some(KEEP_OPEN.to_string().as_str()));
         assert_eq!(Key::Exclude.row().in_words, Some(DEFAULT_EXCLUDES.join(" ").as_str()));
@@ -353,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_new_value_is_taken_as_the_setting_that_it_is_of() {
-        for row in &TABLE {
+        for row in rows() {
             match row.change {
                 Change::Live(live) => {
                     let key = format!("{:?}", row.key);
@@ -362,6 +229,17 @@ mod tests {
                 Change::Inputs => assert!(row.scope == Scope::Input || row.key == Key::Label),
                 Change::Restart => assert_ne!(row.scope, Scope::Input, "{}", row.name),
             }
+        }
+    }
+
+    #[test]
+    fn no_key_takes_a_secret_itself() {
+        for row in &BROKERS {
+            let name = row.bare_name();
+            let is_secret =
+                ["password", "nkey", "credentials"].iter().any(|word| name.contains(word));
+            assert!(!is_secret || matches!(row.kind, Kind::File), "{}", row.name);
+            assert_eq!(matches!(row.kind, Kind::File), name.ends_with("_file"), "{}", row.name);
         }
     }
 
@@ -382,6 +260,8 @@ mod tests {
             ConfigError::LineBytesMax { bytes: 0 },
             ConfigError::AnyPrivileged,
             ConfigError::SyslogFile,
+            ConfigError::SyslogBroker,
+            ConfigError::NoBroker { output: String::new() },
             ConfigError::NoHostName { reason: String::new() },
             ConfigError::OnceFromEnd,
         ] {
