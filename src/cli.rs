@@ -25,6 +25,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Build;
+use crate::settings::{Key, without_user};
 use crate::tools::offsets::Request;
 use crate::tools::status::StatusRequest;
 use crate::tools::style::Style;
@@ -133,8 +134,15 @@ fn parse_for(
     }
 }
 
-/// Adds a hint: a PATH without a command most likely means `run`.
+/// Adds a hint: a PATH without a command most likely means `run`. Leaves out what may be a secret:
+/// an address with a user in it.
 fn with_hint(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && is_of_address(&error)
+    {
+        let shown = without_user(OsStr::new(value)).into_owned();
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
+    }
     if error.kind() == ErrorKind::InvalidSubcommand
         && error.get(ContextKind::SuggestedSubcommand).is_none()
         && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
@@ -143,6 +151,13 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
     error
+}
+
+/// Whether an error is about an option whose values have addresses in them.
+fn is_of_address(error: &clap::Error) -> bool {
+    let options = [Key::Output, Key::Brokers].map(|key| format!("--{} ", key.row().option()));
+    matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(argument))
+        if options.iter().any(|option| argument.starts_with(option)))
 }
 
 /// Set by the service manager (`StateDirectory=`, systemd.exec(5)).

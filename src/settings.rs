@@ -29,6 +29,7 @@ pub(crate) use references::Variables;
 pub(crate) use report::{Effective, Setting, Value};
 pub(crate) use row::{Change, Key, Live};
 pub use row::{Row, Scope};
+pub(crate) use secrets::without_user;
 pub use table::TABLE;
 pub(crate) use table::rows;
 

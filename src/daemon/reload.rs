@@ -44,7 +44,7 @@ impl Daemon {
         let (mut changed, mut waiting, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (before, after) in differing {
             let difference = format!("{} {} -> {}", before.key, before.value, after.value);
-            match after.change {
+            match before.change_to(&after) {
                 Change::Live(live) => {
                     self.take(live, &new, now);
                     changed.push(difference);

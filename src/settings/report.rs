@@ -141,6 +141,12 @@ impl Setting {
         self.key == other.key && self.value == other.value
     }
 
+    /// What a run does with the value of `after`: nothing before a restart if either of them needs
+    /// one.
+    pub(crate) fn change_to(&self, after: &Setting) -> Change {
+        if self.change == Change::Restart { Change::Restart } else { after.change }
+    }
+
     /// One line. What is no line of a settings file is a comment.
     fn line(&self) -> String {
         let comment =

@@ -24,7 +24,7 @@ pub(super) fn sounds_secret(text: &str) -> bool {
 }
 
 /// An address without what is in front of its host: `nats://user:password@host:4222`.
-pub(super) fn without_user(text: &OsStr) -> Cow<'_, str> {
+pub(crate) fn without_user(text: &OsStr) -> Cow<'_, str> {
     let text = text.to_string_lossy();
     match text.rfind('@') {
         Some(at) => Cow::Owned(format!("...{}", &text[at..])),

@@ -55,17 +55,20 @@ impl Surroundings {
     /// With the file `main.toml`, which must be good.
     #[track_caller]
     fn settings(&self, arguments: &[&str]) -> Box<Settings> {
+        self.with_main(arguments)
+            .unwrap_or_else(|refusal| panic!("{arguments:?} refused: {refusal}"))
+    }
+
+    /// With the file `main.toml`.
+    fn with_main(&self, arguments: &[&str]) -> Result<Box<Settings>, Refusal> {
         let main = self.path("main.toml");
-        let with_file = [&["--config", main.to_str().unwrap()], arguments].concat();
-        self.read(&with_file).unwrap_or_else(|refusal| panic!("{arguments:?} refused: {refusal}"))
+        self.read(&[&["--config", main.to_str().unwrap()], arguments].concat())
     }
 
     /// With the file `main.toml`: why it is refused, without the directory's name.
     #[track_caller]
     fn refusal(&self, arguments: &[&str]) -> String {
-        let main = self.path("main.toml");
-        let with_file = [&["--config", main.to_str().unwrap()], arguments].concat();
-        let refusal = self.read(&with_file).expect_err("refused");
+        let refusal = self.with_main(arguments).expect_err("refused");
         assert_eq!(refusal.exit_code(), 2);
         refusal.to_string().replace(&format!("{}/", self.directory.path().display()), "")
     }

@@ -30,7 +30,7 @@ fn the_help_says_every_default_on_one_short_line_under_a_heading() {
         assert!(says_default || is_switch_that_is_off, "--{name} does not say its default");
     }
     let help = run.render_help().to_string();
-    assert!(help.contains("Examples:") && help.contains("[default: 1MiB]"), "{help}");
+    assert!(help.contains("Examples:") && help.contains("[default: 5ms]"), "{help}");
 }
 
 /// The arguments of a line as a shell reads it, up to a pipe or a redirection: blanks separate,

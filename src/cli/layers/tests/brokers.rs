@@ -1,5 +1,7 @@
 //! Outputs that are brokers: the tables `[kafka]` and `[nats]`, their defaults, and every refusal.
 
+mod refusals;
+
 use super::*;
 use crate::config::{Compression, Header, Kafka, Nats, OnRefused, Sasl, Security};
 use crate::settings::{BROKERS, KAFKA, NATS};
@@ -265,4 +267,128 @@ fn values_of_the_tables_may_refer_to_variables() {
     for part in ["kafka.brokers: ${BROKER}: the environment variable", "kafka.ca_file: ${CA}"] {
         assert!(refusal.contains(part), "{refusal}");
     }
+}
+
+#[test]
+fn what_a_broker_does_not_promise_is_a_warning() {
+    let warnings = |surroundings: Surroundings, arguments: &[&str]| {
+        surroundings.settings(&[arguments, &["D"]].concat()).origin.warnings
+    };
+    let without = |table: &str, lines: &str| {
+        let text = format!("output = '{table}:jobs'\n[{table}]\n{lines}\n");
+        warnings(file(&text), &["--brokers=b:1"])
+    };
+    let [warning] = &without(KAFKA, "")[..] else { panic!("one warning") };
+    assert!(
+        warning.starts_with(
+            "kafka: without a state directory (--state-dir) there are no \
+        transactions"
+        ) && warning.contains("at least once"),
+        "{warning}"
+    );
+    let [warning] = &without(KAFKA, "transactions = false")[..] else { panic!("one warning") };
+    assert!(!warning.contains("transactions") && warning.contains("at least once"), "{warning}");
+    let [warning] = &without(NATS, "")[..] else { panic!("one warning") };
+    assert!(warning.starts_with("nats: without a state directory"), "{warning}");
+
+    assert_eq!(warnings(with_table(KAFKA, ""), &[]), [] as [&str; 0]);
+    let sasl = "security = 'sasl'\nsasl = 'PLAIN'\nuser = 'u'\npassword_file = 'p'";
+    let [warning] = &warnings(with_table(KAFKA, sasl), &[])[..] else { panic!("one warning") };
+    assert!(warning.contains("everybody on the way can read the password"), "{warning}");
+    let unused = with_table(KAFKA, "[nats]\nservers = ['n:1']");
+    let place = unused.path("main.toml").display().to_string();
+    let expected = format!("[nats] ({place}:6) changes nothing: the output is kafka:jobs");
+    assert_eq!(warnings(unused, &[]), [expected]);
+}
+
+#[test]
+fn a_label_that_an_input_lacks_is_a_warning_and_labels_of_topics_are_used_in_any_format() {
+    let text = |labels: &str| {
+        file(&format!(
+            "output = 'kafka:jobs-{{label:a}}'\nformat = 'raw'\nstate_dir = '/s'\n[kafka]\n\
+             brokers = ['k:1']\noffsets_topic = 'c'\n[[input]]\npaths = ['A']\nlabels.a = '1'\n\
+             [[input]]\npaths = ['B']\n{labels}\n"
+        ))
+        .settings(&[])
+        .origin
+        .warnings
+    };
+    assert_eq!(text("labels.a = '2'"), [] as [&str; 0]);
+    let [warning] = &text("labels.b = '2'")[..] else { panic!("one warning") };
+    assert!(warning.contains("{label:a} is empty for an input without the label `a`"), "{warning}");
+}
+
+/// What a run does with each value that differs.
+fn changes(before: &Settings, after: &Settings) -> Vec<(String, bool)> {
+    let differences = before.origin.effective.differences(&after.origin.effective);
+    let is_live = |change: Change| change != Change::Restart;
+    differences
+        // Each test has a directory of its own.
+        .filter(|(before, _)| before.key != Key::Config.name())
+        .map(|(before, after)| (before.key.clone(), is_live(before.change_to(after))))
+        .collect()
+}
+
+#[test]
+fn a_change_of_a_table_needs_a_restart_and_so_does_what_a_broker_knows_us_by() {
+    let before = file("").settings(&["D"]);
+    for row in &BROKERS {
+        let after = file(&format!("[{}]\n{}", row.table().unwrap(), line(row))).settings(&["D"]);
+        assert_eq!(changes(&before, &after), [(row.name.to_owned(), false)]);
+    }
+    let live = ["--host=n", "--max-line-bytes=7", "--commit-interval=2s", "--coalesce=7ms", "D"];
+    let (kafka, stdout) = (with_table(KAFKA, ""), file("format = 'json'\nstate_dir = '/s'\n"));
+    let of = |surroundings: &Surroundings| {
+        changes(&surroundings.settings(&["D"]), &surroundings.settings(&live))
+    };
+    let expected = |is_live| {
+        [
+            ("host", is_live),
+            ("max_line_bytes", is_live),
+            ("commit_interval", is_live),
+            ("coalesce", true),
+        ]
+        .map(|(key, is_live)| (key.to_owned(), is_live))
+    };
+    assert_eq!(of(&kafka), expected(false));
+    assert_eq!(of(&stdout), expected(true));
+    // Defaults that come with another output wait with it, whichever way it changes.
+    let (kafka, stdout) = (kafka.settings(&["D"]), stdout.settings(&["D"]));
+    for (before, after) in [(&kafka, &stdout), (&stdout, &kafka)] {
+        let changes = changes(before, after);
+        for key in ["output", "host", "max_line_bytes"] {
+            assert!(changes.contains(&(key.to_owned(), false)), "{key}: {changes:?}");
+        }
+    }
+}
+
+#[test]
+fn what_check_prints_of_a_broker_says_the_same_again_and_nothing_of_another_one() {
+    let lines = "key = 'path'\nheaders = ['path', 'host']\nsecurity = 'sasl_tls'\nsasl = \
+                 'PLAIN'\nuser = 'u'\npassword_file = 'secret'\n\
+                 [kafka.properties]\nsocket.keepalive.enable = true\n'client.id' = '$${x} \"'\n";
+    let surroundings = with_table(KAFKA, lines);
+    fs::write(surroundings.path("secret"), "hunter2").unwrap();
+    let settings = surroundings.settings(&["D"]);
+    let printed = |settings: &Settings| {
+        let (mut toml, mut json) = (Vec::new(), Vec::new());
+        settings.origin.effective.write_toml(&mut toml).unwrap();
+        settings.origin.effective.write_json(&mut json).unwrap();
+        [toml, json].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [toml, json] = printed(&settings);
+    for row in &BROKERS {
+        let is_shown = toml.contains(row.name) && json.contains(&format!("\"{}\"", row.name));
+        assert_eq!(is_shown, row.table() == Some(KAFKA), "{}", row.name);
+    }
+    let path = surroundings.path("secret").display().to_string();
+    assert!(toml.contains(&format!("kafka.password_file    = \"{path}\"")), "{toml}");
+    assert!(!toml.contains("hunter2") && !json.contains("hunter2"));
+    assert!(json.contains(r#"{"client.id":"${x} \"","socket.keepalive.enable":"true"}"#), "{json}");
+    let again = file(&toml).settings(&[]);
+    assert_eq!(run(&again), run(&settings));
+
+    let [toml, _] = printed(&file("[nats]\nreplicas = 2\n").settings(&["D"]));
+    assert!(toml.contains("nats.replicas") && !toml.contains("nats.tls"), "{toml}");
+    assert!(!toml.contains("kafka."), "{toml}");
 }
