@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) use brokers::{
     BrokerError, Build, Certificates, Compression, Header, Kafka, Nats, OnRefused, Sasl, Security,
     parse_addresses, parse_broker, parse_key, parse_server, parse_stream, parse_topic,
-    refused_property,
+    refused_property, refused_value,
 };
 pub use metrics::Metrics;
 pub use output::Output;

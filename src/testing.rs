@@ -106,7 +106,7 @@ pub mod record {
 
 /// The table of settings.
 pub mod settings {
-    pub use crate::settings::{Row, Scope, TABLE};
+    pub use crate::settings::{BROKERS, Row, Scope, TABLE};
 }
 
 /// Outputs.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use build::Build;
-pub(crate) use properties::refused_property;
+pub(crate) use properties::{refused_property, refused_value};
 pub(crate) use values::{
     parse_addresses, parse_broker, parse_key, parse_server, parse_stream, parse_topic,
 };

@@ -15,6 +15,10 @@ use super::values::{is_host_and_port, one_of_kinds};
 /// The longest name of a topic that Kafka takes, in bytes.
 pub(crate) const TOPIC_BYTES_MAX: usize = 249;
 
+/// The longest subject, in bytes. A server of NATS takes lines of 4096 bytes, and there is more in
+/// them.
+const SUBJECT_BYTES_MAX: usize = 2048;
+
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -95,10 +99,14 @@ pub enum OutputError {
     /// An empty token.
     #[error("a subject neither begins nor ends with a dot, and has no two dots in a row")]
     SubjectDots,
-    /// What our records are found by after a crash.
+    /// It would not fit into the protocol's lines.
+    #[error("a subject has at most {SUBJECT_BYTES_MAX} bytes")]
+    SubjectTooLong,
+    /// What our records, and nobody else's, are found by after a crash.
     #[error(
-        "a subject that differs between files has a first token that does not, as in \
-        nats:jobs.{{host}}.{{label:cluster}}"
+        "a subject that differs between files has {{host}} and a dot in front of the first field \
+        that does, as in nats:jobs.{{host}}.{{label:cluster}}: below that part one manytail writes \
+        alone"
     )]
     SubjectPrefix,
 }
@@ -170,7 +178,15 @@ fn subject(text: &[u8]) -> Result<Template, OutputError> {
     if subject.shortest().split('.').any(str::is_empty) {
         return Err(OutputError::SubjectDots);
     }
-    if !subject.is_fixed() && !subject.prefix(b"_").contains(&b'.') {
+    if subject.shortest().len() > SUBJECT_BYTES_MAX {
+        return Err(OutputError::SubjectTooLong);
+    }
+    // The whole tokens in front, on this host.
+    let ours = |host: &[u8]| {
+        let prefix = subject.prefix(host);
+        prefix.iter().rposition(|&byte| byte == b'.').map(|dot| prefix[..dot].to_owned())
+    };
+    if !subject.is_fixed() && ours(b"a") == ours(b"b") {
         return Err(OutputError::SubjectPrefix);
     }
     Ok(subject)

@@ -191,9 +191,13 @@ fn topics_and_subjects_that_cannot_be_are_refused_with_their_reason() {
     for uri in ["nats:.", "nats:.a", "nats:a.", "nats:a..b", "nats:{host}."] {
         assert_eq!(output(uri), Err(OutputError::SubjectDots), "{uri}");
     }
-    for uri in ["nats:{path}", "nats:{label:a}.jobs", "nats:jobs-{file}.a"] {
+    for uri in
+        ["nats:{path}", "nats:{label:a}.jobs", "nats:jobs-{file}.a", "nats:jobs.{host}-{file}"]
+    {
         assert_eq!(output(uri), Err(OutputError::SubjectPrefix), "{uri}");
     }
+    let long = format!("nats:{}", "x".repeat(2049));
+    assert_eq!(output(&long), Err(OutputError::SubjectTooLong));
     assert!(output("nats:{host}.{path}").is_ok() && output("nats:{host}").is_ok());
 }
 

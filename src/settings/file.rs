@@ -23,7 +23,7 @@ use super::{
     BROKERS, Files, Form, Given, InputTable, KAFKA, Key, Kind, Label, NATS, Row, Scope,
     SettingError, Source, TABLE, Text, Values, Variables, set_label, similar,
 };
-use crate::config::{INPUTS_MAX, refused_property};
+use crate::config::{INPUTS_MAX, refused_property, refused_value};
 use crate::sys::text;
 
 /// The directory of further files.
@@ -377,7 +377,8 @@ impl Document<'_> {
             if !is_name {
                 return refuse("is no name of a property");
             }
-            if let Some(why) = refused_property(property, &text) {
+            let refused = refused_property(property).or_else(|| refused_value(property, &text));
+            if let Some(why) = refused {
                 return refuse(why);
             }
             let pair = (property.to_owned(), text);

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use manytail::testing::config::{Metrics, Output, Symlinks};
 use manytail::testing::diagnostics::Level;
-use manytail::testing::settings::{Row, Scope, TABLE};
+use manytail::testing::settings::{BROKERS, Row, Scope, TABLE};
 
 use crate::{all_sources, has_word, manual, printed};
 
@@ -221,9 +221,14 @@ struct Entry {
 }
 
 fn options_of_page() -> Vec<Entry> {
+    entries_of_page("## Options")
+}
+
+/// The entries below the headings of a part of the page.
+fn entries_of_page(part: &str) -> Vec<Entry> {
     let page = read(SETTINGS);
     let mut found = Vec::new();
-    for part in section(&page, "## Options").split("\n### ").skip(1) {
+    for part in section(&page, part).split("\n### ").skip(1) {
         let (heading, entries) = part.split_once('\n').unwrap();
         for entry in entries.split("\n- **`").skip(1) {
             let entry = entry.split("\n\n").next().unwrap();
@@ -262,6 +267,36 @@ fn the_page_of_settings_has_the_options_of_the_table_with_their_defaults_and_no_
     assert_eq!(page, table);
     let text = read(SETTINGS);
     assert!(["--help", "--version"].iter().all(|option| has_word(&text, option)));
+}
+
+#[test]
+fn the_page_of_settings_has_the_keys_of_the_tables_with_what_the_code_says_of_them() {
+    let of_table = BROKERS.iter().map(|row| {
+        let heading = format!("[{}]", row.table().unwrap());
+        [heading, row.synopsis(), default_in_words(row).to_owned()]
+    });
+    let entries = entries_of_page("## Brokers");
+    let page: Vec<[String; 3]> = entries.iter().map(|entry| entry.head.clone()).collect();
+    assert_eq!(page, of_table.collect::<Vec<_>>());
+    for (row, entry) in BROKERS.iter().zip(&entries) {
+        assert!(entry.text.starts_with(row.help), "{}: {}", row.name, entry.text);
+    }
+}
+
+#[test]
+fn the_installed_settings_show_every_key_of_the_tables_with_its_default() {
+    let text = read("dist/manytail.toml");
+    for row in &BROKERS {
+        let heading = format!("\n#[{}]\n", row.table().unwrap());
+        let (_, table) = text.split_once(&heading).unwrap_or_else(|| panic!("no {heading:?}"));
+        let mut lines = table.split("\n\n").next().unwrap().lines();
+        let begins = format!("#{} = ", row.bare_name());
+        let line = lines.find_map(|line| line.strip_prefix(&begins));
+        let value = line.unwrap_or_else(|| panic!("{} is missing", row.name));
+        let value = value.split(" #").next().unwrap().trim();
+        let is_default = |default| value == default || value == format!("\"{default}\"");
+        assert!(row.default.is_none_or(is_default), "{}: {value}", row.name);
+    }
 }
 
 #[test]

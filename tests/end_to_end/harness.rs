@@ -49,7 +49,9 @@ pub(crate) fn remove_settings(command: &mut Command) {
     {
         command.env_remove(name);
     }
-    command.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY");
+    for name in ["STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"] {
+        command.env_remove(name);
+    }
 }
 
 /// How to run the binary.

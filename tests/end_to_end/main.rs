@@ -13,6 +13,7 @@ mod above;
 mod backpressure;
 mod behind_links;
 mod binary;
+mod broker_settings;
 mod capture;
 mod closed;
 mod concurrency;

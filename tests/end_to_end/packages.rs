@@ -456,6 +456,9 @@ fn every_example_of_settings_is_accepted_alone_and_beside_the_installed_file() {
     let mut examples = 0;
     for example in fs::read_dir(dist("examples")).expect("examples") {
         let example = example.expect("an entry").path();
+        if BROKERS.iter().any(|(name, ..)| example.ends_with(name)) {
+            continue;
+        }
         let settings = checked(&example, &[])
             .unwrap_or_else(|refusal| panic!("{}: {refusal}", example.display()));
         assert!(
@@ -473,6 +476,48 @@ fn every_example_of_settings_is_accepted_alone_and_beside_the_installed_file() {
     assert_eq!(examples, 4);
 }
 
+/// The examples of whole settings files for brokers: what their output is, a file that they name,
+/// and whether this build can talk to it.
+const BROKERS: [(&str, &str, &str, bool); 2] = [
+    ("kafka.toml", "kafka:jobs", "kafka.password_file", cfg!(feature = "kafka-tls")),
+    (
+        "nats.toml",
+        "nats:jobs.{host}.{label:cluster}",
+        "nats.credentials_file",
+        cfg!(feature = "nats"),
+    ),
+];
+
+#[test]
+fn the_examples_for_brokers_are_accepted_by_a_build_with_them_and_another_says_what_to_do() {
+    let world = World::new();
+    let installed = world.beside("etc");
+    fs::create_dir_all(installed.join("conf.d")).expect("mkdir");
+    fs::copy(dist("manytail.toml"), installed.join("manytail.toml")).expect("cp");
+    for (name, output, file, is_built) in BROKERS {
+        let example = dist("examples").join(name);
+        let beside = installed.join("conf.d").join(name);
+        fs::copy(&example, &beside).expect("cp");
+        for main in [&example, &installed.join("manytail.toml")] {
+            let directory = if *main == example { &example } else { &beside };
+            match checked(main, &[]) {
+                Ok(settings) => {
+                    assert!(is_built, "{name}");
+                    assert_eq!(settings["output"], format!("\"{output}\""));
+                    let path = settings[file].trim_matches('"');
+                    assert_eq!(Path::new(path).parent(), directory.parent(), "{path}");
+                }
+                Err(refusal) => {
+                    assert!(!is_built, "{name}: {refusal}");
+                    assert!(refusal.contains(": output: this build of manytail"), "{refusal}");
+                    assert_eq!(refusal.lines().count(), 1, "{refusal}");
+                }
+            }
+        }
+        fs::remove_file(beside).expect("rm");
+    }
+}
+
 #[test]
 fn the_installed_settings_need_a_path_and_show_every_default() {
     let world = World::new();
@@ -484,7 +529,8 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
     // The inputs at its end replace the paths at its top.
     let text = fs::read_to_string(&installed).expect("read");
     assert!(text.contains("\nformat = \"json\"\n"));
-    let (top, inputs) = text.split_at(text.find("#[[input]]").expect("an input"));
+    let (_, inputs) = text.split_at(text.find("#[[input]]").expect("an input"));
+    let (top, _) = text.split_at(text.find("# -- Brokers").expect("the tables of brokers"));
     let uncommented = |text: &str| {
         let lines = text.lines().map(|line| {
             line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
@@ -495,7 +541,10 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
     fs::write(&settings, uncommented(top)).expect("write");
     let mut said = checked(&settings, &[]).expect("accepted");
     // Labels have a table.
-    for key in defaults.keys().filter(|key| !["config", "once", "label"].contains(&key.as_str())) {
+    for key in defaults
+        .keys()
+        .filter(|key| !["config", "once", "label", "brokers"].contains(&key.as_str()))
+    {
         let key = key.trim_end_matches('1');
         assert!(
             text.contains(&format!("\n#{key} = ")) || text.contains(&format!("\n{key} = ")),

@@ -13,7 +13,7 @@ use crate::state::Memory;
 use crate::world::{World, flood, numbered, skip, succeeds, text};
 
 /// Runs to the end with these arguments and variables. Returns exit code, stdout and stderr.
-fn run(
+pub(crate) fn run(
     world: &World,
     arguments: &[&str],
     variables: &[(&str, &str)],

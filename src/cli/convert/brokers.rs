@@ -250,11 +250,6 @@ pub(super) fn nats_misfits(nats: &Nats, around: &Surrounding<'_>) -> Vec<BrokerE
         [nats] in the settings file",
     );
     rules.refuse_if(
-        nats.create && nats.stream.is_none(),
-        Key::NatsCreate,
-        "needs `stream`: the name of the stream that is made",
-    );
-    rules.refuse_if(
         around.run.is_said(Key::NatsReplicas) && !nats.create,
         Key::NatsReplicas,
         "is for a stream that is made: say `create = true`",

@@ -13,7 +13,7 @@ const CODE: &str = "would load code into manytail";
 const UNUSED: &str = "nothing would read it: manytail has metrics of its own";
 
 /// Names, and why they are refused.
-const REFUSED: [(&str, &str); 50] = [
+const REFUSED: [(&str, &str); 55] = [
     ("acks", OWN),
     ("request.required.acks", OWN),
     ("enable.idempotence", OWN),
@@ -21,6 +21,10 @@ const REFUSED: [(&str, &str); 50] = [
     ("transactional.id", OWN),
     ("group.id", OWN),
     ("group.instance.id", OWN),
+    ("group.protocol", OWN),
+    ("isolation.level", OWN),
+    ("enable.auto.commit", OWN),
+    ("enable.auto.offset.store", OWN),
     ("message.timeout.ms", OWN),
     ("delivery.timeout.ms", OWN),
     ("retries", OWN),
@@ -63,39 +67,42 @@ const REFUSED: [(&str, &str); 50] = [
     ("msg_order_cmp", PROGRAM),
     ("ssl_engine_callback_data", PROGRAM),
     ("statistics.interval.ms", UNUSED),
+    ("log_level", "the log has a level of its own: `log_level` before the first table"),
     ("internal.termination.signal", "signals of manytail have a meaning of their own"),
 ];
 
-/// Why a property is not passed on to the client library; `None`: it is. The name of a refused
-/// property may be shown, its value may not: it may be a secret.
-pub(crate) fn refused_property(name: &str, value: &str) -> Option<&'static str> {
+/// Why a property is not passed on to the client library, whatever its value; `None`: it is. The
+/// name of a refused property may be shown, its value may not: it may be a secret.
+pub(crate) fn refused_property(name: &str) -> Option<&'static str> {
     let name = name.trim().to_ascii_lowercase();
-    let has = |part: &str| name.contains(part);
     if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return Some(why);
     }
     if name.starts_with("sasl.oauthbearer.") {
         return Some(BEARER);
     }
-    if ["password", "passphrase", "secret", "private.key"].iter().any(|word| has(word)) {
+    if ["password", "passphrase", "secret", "private.key"].iter().any(|word| name.contains(word)) {
         return Some(SECRET);
     }
     if name.ends_with("_cb") {
         return Some(PROGRAM);
     }
-    if name.starts_with("test.") {
-        return Some("records would go to brokers that there are none of");
-    }
+    name.starts_with("test.").then_some("records would go to brokers that there are none of")
+}
+
+/// Why a property is not passed on with this value.
+pub(crate) fn refused_value(name: &str, value: &str) -> Option<&'static str> {
+    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
     match &*name {
         "max.in.flight" | "max.in.flight.requests.per.connection"
-            if !value.trim().parse().is_ok_and(|requests: u32| (1..=5).contains(&requests)) =>
+            if !value.parse().is_ok_and(|requests: u32| (1..=5).contains(&requests)) =>
         {
             Some("must be 1 to 5: with more, repeats are not told from new records")
         }
-        "partitioner" if value.trim() == "random" => {
+        "partitioner" if value.eq_ignore_ascii_case("random") => {
             Some("`random` tears the records of a file apart: their order would be lost")
         }
-        "enable.ssl.certificate.verification" if value.trim() != "true" => {
+        "enable.ssl.certificate.verification" if value != "true" => {
             Some("whoever is in between would get the password and the records: say `ca_file`")
         }
         _ => None,
@@ -132,7 +139,7 @@ mod tests {
             "dr_msg_cb",
             "test.mock.num.brokers",
         ] {
-            assert!(refused_property(name, "5").is_some(), "{name}");
+            assert!(refused_property(name).is_some(), "{name}");
         }
     }
 
@@ -148,22 +155,26 @@ mod tests {
             ("ssl.endpoint.identification.algorithm", "none"),
             ("retry.backoff.ms", "50"),
         ] {
-            assert_eq!(refused_property(name, value), None, "{name}");
+            assert_eq!(
+                (refused_property(name), refused_value(name, value)),
+                (None, None),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn some_properties_are_refused_for_their_values() {
         for name in ["max.in.flight", "max.in.flight.requests.per.connection"] {
-            assert_eq!(refused_property(name, "5"), None);
+            assert_eq!((refused_property(name), refused_value(name, "5")), (None, None));
             for value in ["6", "1000000", "0", "", "x", "5.5"] {
-                assert!(refused_property(name, value).is_some(), "{value}");
+                assert!(refused_value(name, value).is_some(), "{value}");
             }
         }
-        assert_eq!(refused_property("partitioner", "consistent"), None);
-        assert!(refused_property("partitioner", "random").is_some());
-        assert_eq!(refused_property("enable.ssl.certificate.verification", "true"), None);
-        assert!(refused_property("enable.ssl.certificate.verification", "false").is_some());
+        assert_eq!(refused_value("partitioner", "consistent"), None);
+        assert!(refused_value("partitioner", "random").is_some());
+        assert_eq!(refused_value("enable.ssl.certificate.verification", "true"), None);
+        assert!(refused_value("enable.ssl.certificate.verification", "false").is_some());
     }
 
     #[test]

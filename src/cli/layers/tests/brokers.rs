@@ -16,8 +16,7 @@ fn beside(row: &Row) -> &'static str {
         Key::KafkaSasl => "security = 'sasl_tls'\nuser = 'u'\npassword_file = 'p'",
         Key::KafkaUser => "security = 'sasl_tls'\nsasl = 'PLAIN'\npassword_file = 'p'",
         Key::KafkaPasswordFile => "security = 'sasl_tls'\nsasl = 'PLAIN'\nuser = 'u'",
-        Key::NatsCreate => "stream = 'S'",
-        Key::NatsReplicas => "stream = 'S'\ncreate = true",
+        Key::NatsReplicas => "create = true",
         Key::NatsUser => "password_file = 'p'",
         Key::NatsPasswordFile => "user = 'u'",
         Key::NatsCaFile => "tls = true",
@@ -167,7 +166,7 @@ fn every_key_of_a_table_changes_the_run_and_is_shown_with_its_place() {
 fn beside_alone(row: &Row) -> &'static str {
     match row.key {
         Key::KafkaCaFile | Key::KafkaCertificateFile | Key::KafkaKeyFile => "security = 'tls'",
-        Key::NatsCreate | Key::NatsReplicas => "stream = 'S'",
+        Key::NatsReplicas => "create = true",
         Key::NatsCaFile | Key::NatsCertificateFile | Key::NatsKeyFile => "tls = true",
         _ => "",
     }

@@ -36,7 +36,6 @@ fn what_does_not_fit_together_in_a_table_is_refused_at_its_key() {
         (KAFKA, "security = 'tls'\ncertificate_file = 'c'", "certificate_file", "needs `key_file`"),
         (KAFKA, "security = 'tls'\nkey_file = 'k'", "key_file", "needs `certificate_file`"),
         (KAFKA, "headers = ['path', 'path']", "headers", "is there twice"),
-        (NATS, "create = true", "create", "needs `stream`"),
         (NATS, "replicas = 1", "replicas", "say `create = true`"),
         (NATS, "create = true\nstream = 'S'\nreplicas = 0", "replicas", "must be 1 to 5"),
         (NATS, "create = true\nstream = 'S'\nreplicas = 6", "replicas", "must be 1 to 5"),
