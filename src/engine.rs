@@ -205,10 +205,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
         self.schedule.lag.begin_turn(now.instant);
         self.reading.rewrites.turn_begins(now);
-        if self.awaits_receiver() {
-            self.ask_receiver(now)?; // commit/agreement.rs
-        }
-        if !self.is_stopping && !self.awaits_receiver() {
+        let may_read = !self.awaits_receiver() || self.begin_with_receiver(now)?;
+        if !self.is_stopping && may_read {
             self.start_roots(now)?; // coverage/roots.rs
             self.update_below(now.instant); // discovery/below.rs
             self.take_changes(now)?; // kernel/changes.rs

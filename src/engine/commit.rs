@@ -120,7 +120,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if let Some(done) = commits.outcome() {
             self.committed(done, now.instant);
         }
-        self.ask_receiver(now)?;
+        if self.offsets.get().is_some_and(|commits| commits.agreement.is_asked()) {
+            self.ask_receiver(now)?;
+        }
         if self.awaits_receiver() {
             return Ok(());
         }

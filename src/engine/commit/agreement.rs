@@ -103,10 +103,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.offsets.get().is_some_and(Commits::is_asked_at_start)
     }
 
+    /// Takes the receiver's first answer, if it has come. Returns whether reading may begin.
+    ///
+    /// # Errors
+    /// See [`Engine::ask_receiver`].
+    #[cold]
+    pub(in crate::engine) fn begin_with_receiver(&mut self, now: Now) -> Result<bool, EngineError> {
+        self.ask_receiver(now)?;
+        Ok(!self.awaits_receiver())
+    }
+
     /// Takes the receiver's answer, if one is awaited and has come.
     ///
     /// # Errors
     /// When the receiver has what this state directory did not bring there.
+    #[cold]
     pub(in crate::engine) fn ask_receiver(&mut self, now: Now) -> Result<(), EngineError> {
         let Some(commits) = self.offsets.get_mut() else { return Ok(()) };
         let Some(asked) = commits.agreement.asked.filter(|_| !commits.is_storing()) else {

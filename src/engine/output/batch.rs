@@ -104,8 +104,11 @@ impl Batch {
 impl Batch {
     /// What the sink did not take yet.
     pub(super) fn rest(&self) -> Records<'_> {
-        let (bytes, of) = (&self.bytes[self.sent..], &self.of[self.records_sent..]);
-        Records::with_origins(bytes, of, &self.origins)
+        let bytes = &self.bytes[self.sent..];
+        if self.of.is_empty() {
+            return Records::plain(bytes);
+        }
+        Records::with_origins(bytes, &self.of[self.records_sent..], &self.origins)
     }
 
     /// Where the whole records that the sink took of a span bring its file, if it took some.
@@ -123,30 +126,34 @@ impl Batch {
 
     /// The sink took so many bytes in all.
     pub(super) fn set_sent(&mut self, sent: usize) {
-        if sent < self.sent {
-            (self.sent, self.records_sent) = (0, 0);
+        if !self.of.is_empty() {
+            self.count_records(sent);
         }
-        while self.sent < sent
-            && let Some(of) = self.of.get(self.records_sent)
-        {
-            self.records_sent += 1;
-            self.sent += of.len as usize;
-        }
-        assert!(
-            self.of.is_empty() || self.sent == sent,
-            "a sink that wants origins takes whole records"
-        );
         self.sent = sent;
+    }
+
+    /// Counts the records up to there.
+    fn count_records(&mut self, sent: usize) {
+        let (mut at, mut count) =
+            if sent < self.sent { (0, 0) } else { (self.sent, self.records_sent) };
+        while at < sent {
+            at += self.of[count].len as usize;
+            count += 1;
+        }
+        assert_eq!(at, sent, "a sink that wants origins takes whole records");
+        self.records_sent = count;
     }
 
     /// Room for other records.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
-        self.of.clear();
-        self.origins.clear();
+        if !self.of.is_empty() {
+            self.of.clear();
+            self.origins.clear();
+            self.records_sent = 0;
+        }
         self.sent = 0;
-        self.records_sent = 0;
         self.acked = 0;
     }
 }
