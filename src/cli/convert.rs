@@ -67,19 +67,8 @@ pub(super) fn config(
     let routes = noted(brokers::routes(run, &output, host.as_deref()), &mut misfits).flatten();
     let (kafka, nats) = (brokers::kafka(run), brokers::nats(run));
     let around = Surrounding { run, build, commit_interval, is_kept: state_dir.is_some() };
-    let of_broker = match &output {
-        Output::Kafka(topic) => {
-            let host = routes.as_ref().map(|routes| &*routes.host);
-            brokers::kafka_misfits(&kafka, topic, host, &around)
-        }
-        Output::Nats(_) => brokers::nats_misfits(&nats, &around),
-        output if run.is_said(Key::Brokers) => {
-            misfits.push(ConfigError::NoBroker { output: output.to_string() }.into());
-            Vec::new()
-        }
-        _ => Vec::new(),
-    };
-    misfits.extend(of_broker.into_iter().map(|error| ConfigError::from(error).into()));
+    let of_broker = brokers::misfits(&output, &kafka, &nats, routes.as_ref(), &around);
+    misfits.extend(of_broker.into_iter().map(Misfit::from));
     if !misfits.is_empty() {
         return Err(misfits);
     }

@@ -8,6 +8,7 @@ use super::kind::{Form, Kind};
 
 /// A setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "one is the key of records, and called like its row")]
 pub(crate) enum Key {
     Config,
     Output,

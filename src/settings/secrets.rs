@@ -15,7 +15,8 @@ use super::references::Variables;
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// What the names of secrets have in them.
-const WORDS: [&str; 7] = ["password", "passwd", "passphrase", "secret", "token", "seed", "jwt"];
+const WORDS: [&str; 9] =
+    ["password", "passwd", "passphrase", "secret", "token", "seed", "jwt", "nkey", "credential"];
 
 /// Whether a name, or a line with it, sounds like that of a secret.
 pub(super) fn sounds_secret(text: &str) -> bool {

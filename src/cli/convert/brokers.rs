@@ -124,8 +124,29 @@ pub(super) struct Surrounding<'a> {
     pub(super) is_kept: bool,
 }
 
+/// What does not fit, of the output.
+pub(super) fn misfits(
+    output: &Output,
+    kafka: &Kafka,
+    nats: &Nats,
+    routes: Option<&Routes>,
+    around: &Surrounding<'_>,
+) -> Vec<ConfigError> {
+    let errors = match output {
+        Output::Kafka(topic) => {
+            kafka_misfits(kafka, topic, routes.map(|routes| &*routes.host), around)
+        }
+        Output::Nats(_) => nats_misfits(nats, around),
+        _ if around.run.is_said(Key::Brokers) => {
+            return vec![ConfigError::NoBroker { output: output.to_string() }];
+        }
+        _ => Vec::new(),
+    };
+    errors.into_iter().map(ConfigError::from).collect()
+}
+
 /// What does not fit, of an output that is Kafka.
-pub(super) fn kafka_misfits(
+fn kafka_misfits(
     kafka: &Kafka,
     topic: &Template,
     host: Option<&str>,
@@ -241,7 +262,7 @@ fn kafka_build(kafka: &Kafka, build: Build, rules: &mut Rules) {
 }
 
 /// What does not fit, of an output that is NATS.
-pub(super) fn nats_misfits(nats: &Nats, around: &Surrounding<'_>) -> Vec<BrokerError> {
+fn nats_misfits(nats: &Nats, around: &Surrounding<'_>) -> Vec<BrokerError> {
     let mut rules = Rules(Vec::new());
     rules.refuse_if(
         nats.servers.is_empty(),

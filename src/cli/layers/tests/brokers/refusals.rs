@@ -228,6 +228,10 @@ fn a_key_in_the_wrong_place_is_refused_with_the_right_one() {
             "2: kafka.linger: unknown key; properties of the client library are in \
              [kafka.properties]",
         ),
+        (
+            "[nats]\npasswd_file = 'p'",
+            "2: nats.passwd_file: unknown key; did you mean `password_file`?",
+        ),
         ("[nats]\nxyzzy = 5", "2: nats.xyzzy: unknown key"),
         ("brokers = ['k:1']", "1: brokers: is a key of [kafka]: write it there"),
         ("on_refused = 'skip'", "1: on_refused: is a key of [kafka] or [nats]: write it there"),
@@ -309,6 +313,8 @@ fn a_secret_is_refused_with_a_hint_and_never_shown() {
         ("[kafka]\nsasl_password = 'hunter2'", "`password_file`"),
         ("[nats]\ntoken = 'hunter2'", "`credentials_file` or `nkey_file`"),
         ("[nats]\nseed = 'hunter2'", "`nkey_file`"),
+        ("[nats]\nnkey = 'hunter2'", "`nkey_file`"),
+        ("[nats]\nnkey = hunter2", "main.toml:2"),
         ("[nats]\npassword = ['hunter2']", "`password_file`"),
         ("[kafka]\nproperties = { 'sasl.password' = 'hunter2' }", "a secret is never"),
         ("[kafka.properties]\nsasl.password = 'hunter2'", "a secret is never"),
