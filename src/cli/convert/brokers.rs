@@ -153,6 +153,8 @@ fn kafka_misfits(
     around: &Surrounding<'_>,
 ) -> Vec<BrokerError> {
     let mut rules = Rules(Vec::new());
+    // Of a command line, the first one is told.
+    kafka_build(kafka, around.build, &mut rules);
     rules.refuse_if(
         kafka.brokers.is_empty(),
         Key::Output,
@@ -173,7 +175,6 @@ fn kafka_misfits(
     let mut headers = kafka.headers.iter().enumerate();
     let is_twice = headers.any(|(at, header)| kafka.headers[..at].contains(header));
     rules.refuse_if(is_twice, Key::KafkaHeaders, "one of them is there twice");
-    kafka_build(kafka, around.build, &mut rules);
     rules.0
 }
 
@@ -264,6 +265,7 @@ fn kafka_build(kafka: &Kafka, build: Build, rules: &mut Rules) {
 /// What does not fit, of an output that is NATS.
 fn nats_misfits(nats: &Nats, around: &Surrounding<'_>) -> Vec<BrokerError> {
     let mut rules = Rules(Vec::new());
+    rules.refuse_if(!around.build.nats, Key::Output, Build::missing("NATS", "nats"));
     rules.refuse_if(
         nats.servers.is_empty(),
         Key::Output,
@@ -291,8 +293,5 @@ fn nats_misfits(nats: &Nats, around: &Surrounding<'_>) -> Vec<BrokerError> {
     }
     let is_tls = nats.tls || nats.servers.iter().any(|server| server.starts_with("tls://"));
     rules.certificates(&nats.certificates, NATS_FILES, is_tls, "`tls = true`");
-    if !around.build.nats {
-        rules.refuse_if(true, Key::Output, Build::missing("NATS", "nats"));
-    }
     rules.0
 }
