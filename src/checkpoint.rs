@@ -11,6 +11,7 @@
 
 pub(crate) mod format;
 pub(crate) mod journal;
+pub(crate) mod numbers;
 pub(crate) mod reconcile;
 pub(crate) mod record_parser;
 pub(crate) mod stamp;
@@ -23,8 +24,8 @@ use std::os::fd::OwnedFd;
 
 use bitflags::bitflags;
 
+use crate::checkpoint::numbers::{OutputCommit, Unsettled};
 use crate::config::Format;
-use crate::sink::{OutputCommit, Unsettled};
 use crate::sys::FileId;
 
 bitflags! {

@@ -2,8 +2,8 @@
 //!
 //! In: facts as [`Item`]s, or any bytes. Out: bytes that another program can read by this page; or
 //! facts, or an error.
-//! Always holds: decoding is total; [`items`] returns exactly the items that [`put`] wrote; versions
-//! 1 and 2 never change.
+//! Always holds: decoding is total; [`items`] returns exactly the items that [`put`] wrote; no
+//! version ever changes.
 //!
 //! # Layout, version 2
 //!
@@ -57,9 +57,9 @@
 //! pass for a frame.
 
 use super::{Entry, EntryFlags, OutputPoint};
+use crate::checkpoint::numbers::Number;
 use crate::config::Format;
 use crate::reader::MARK_BYTES;
-use crate::sink::Number;
 use crate::sys::FileId;
 
 /// The first bytes of each journal.

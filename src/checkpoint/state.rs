@@ -16,7 +16,7 @@ use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use self::agreed::Agreed;
 use super::format::{GENERATION_BUCKETS, Item, PATH_BYTES_MAX, generation_bucket};
 use super::{Entry, OutputPoint};
-use crate::sink::Number;
+use crate::checkpoint::numbers::Number;
 use crate::sys::{FileId, KnownLife};
 
 /// The whole content of a journal.

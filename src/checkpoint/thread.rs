@@ -15,7 +15,7 @@ use mio::Waker;
 
 use super::store::Store;
 use super::{CommitError, Committer, Done, Job, Work};
-use crate::sink::{IsStored, Unsettled};
+use crate::checkpoint::numbers::{IsStored, Unsettled};
 use crate::sys::Disk;
 use crate::sys::again::again;
 

@@ -76,9 +76,10 @@ foreign or newer journal to journal.N.damaged, never deletes it, and starts a ne
 const SETTLE_HELP: &str = "\
 Part with a broker that is ahead of the state directory, or cannot be asked.
 
-For a state directory that was restored from a backup or copied, which a run with an output kafka: refuses, and for a \
-last commit in doubt whose broker is gone. The directory gets another name at the broker with the next run; a commit in \
-doubt counts as not made. Lines that the broker has may come again; none is lost.";
+For a state directory that was restored from a backup or copied, which a run with an output kafka: \
+refuses, and for a last commit in doubt whose broker is gone. The directory gets another name at \
+the broker with the next run; a commit in doubt counts as not made. Lines that the broker has may \
+come again; none is lost.";
 
 const VERIFY_HELP: &str = "\
 Read the whole journal, and look at each file it names. Changes nothing. Exits with 1, and the \

@@ -26,6 +26,7 @@ use crate::sys::{FileId, FileSystem};
 
 pub(super) mod absent;
 mod agreement;
+mod asking;
 mod commits;
 mod failing;
 pub(super) mod kept_offsets;

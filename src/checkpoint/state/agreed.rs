@@ -8,7 +8,7 @@
 
 use super::StoredOffsets;
 use crate::checkpoint::format::{Item, Malformed, items};
-use crate::sink::{Known, Number};
+use crate::checkpoint::numbers::{Known, Number};
 
 /// See the module.
 #[derive(Debug, Default)]
