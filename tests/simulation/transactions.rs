@@ -112,7 +112,8 @@ impl Transactions {
             (self.number, self.attempt) = (number, attempt);
         }
         self.state = State::Ready;
-        let decided = match (self.mutant, self.doubt.take()) {
+        let doubt = self.doubt.take();
+        let decided = match (self.mutant, doubt) {
             (Mutant::DoubtDropped, _) => Ok(Decided::NotMade),
             // Within a run the last attempt tells, also if the journal does not know it.
             (_, Some(doubt)) if self.is_within_run && doubt.this == self.attempt => {
@@ -120,8 +121,9 @@ impl Transactions {
             }
             (_, doubt) => decide(self.number, self.previous, doubt),
         };
-        if decided == Ok(Decided::Made) {
-            self.previous = self.number;
+        if let (Ok(Decided::Made), Some(doubt)) = (&decided, doubt) {
+            // As in a client: `settled` has to follow.
+            self.state = State::Committing(doubt);
         }
         self.is_within_run = true;
         decided.map_err(|mismatch| mismatch.to_string())

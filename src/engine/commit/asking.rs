@@ -77,6 +77,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             );
             commits.stored.resolve(|_| is_made);
             commits.agreement.made(if is_made { doubt.this } else { doubt.previous });
+            if is_made {
+                self.outbox.settled(IsStored::Yes, |_| {});
+            }
         }
         if let Verdict::Beyond(generations) = verdict {
             let before = commits.stored_changes.len();
