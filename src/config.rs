@@ -21,6 +21,8 @@ pub(crate) use brokers::{
 pub use metrics::Metrics;
 pub use output::Output;
 pub(crate) use output::TOPIC_BYTES_MAX;
+#[cfg(feature = "nats")]
+pub(crate) use output::{SUBJECT_BYTES_MAX, subject_filter};
 pub(crate) use template::Fields;
 pub use template::{Alphabet, Template, TemplateError};
 pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};

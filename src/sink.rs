@@ -10,6 +10,7 @@ mod boundary;
 mod channel;
 mod descriptor;
 mod file;
+pub(crate) mod nats;
 mod outage;
 mod owed;
 mod records;
@@ -26,6 +27,8 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
+#[cfg(not(feature = "nats"))]
+use crate::config::Build;
 use crate::config::{Format, Kafka, Nats, Output, Routes};
 use crate::diagnostics::notices::NoticeCounts;
 use crate::sys::again::again;
@@ -84,6 +87,8 @@ pub struct SinkState {
     pub reconnects: u64,
     /// Times that another program truncated the file.
     pub truncations: u64,
+    /// Records that were left out because the receiver will never take them.
+    pub refused: u64,
     /// Failures that were logged, and failures that were suppressed so that an unstable output does
     /// not flood the log.
     pub notices: NoticeCounts,
@@ -99,6 +104,7 @@ impl SinkState {
             errors: 0,
             reconnects: 0,
             truncations: 0,
+            refused: 0,
             notices: NoticeCounts::default(),
         }
     }
@@ -267,6 +273,7 @@ pub(crate) struct Poller {
 
 /// What the sink of a broker needs beside the name of the output.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "a build without one of the clients does not read all of it")]
 pub(crate) struct Brokers<'a> {
     /// How Kafka is reached.
     pub kafka: &'a Kafka,
@@ -304,12 +311,31 @@ pub(crate) fn open(
         Output::Tcp(address) => {
             Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?)
         }
-        Output::Kafka(_) | Output::Nats(_) => {
-            let _ = brokers;
+        Output::Kafka(_) => {
             let why = "this build of manytail has no client for it";
             return Err(SinkError::new(&name, "open", io::Error::other(why)));
         }
+        Output::Nats(_) => open_nats(name, brokers, poller)?,
     })
+}
+
+#[cfg(feature = "nats")]
+fn open_nats(
+    name: String,
+    brokers: &Brokers<'_>,
+    poller: Rc<Poller>,
+) -> Result<Box<dyn Sink>, SinkError> {
+    Ok(Box::new(nats::NatsSink::open(name, brokers, poller)?))
+}
+
+#[cfg(not(feature = "nats"))]
+fn open_nats(
+    name: String,
+    _brokers: &Brokers<'_>,
+    _poller: Rc<Poller>,
+) -> Result<Box<dyn Sink>, SinkError> {
+    let why = Build::missing("NATS", "nats");
+    Err(SinkError::new(&name, "open", io::Error::other(why)))
 }
 
 /// Checks that the descriptor that an output needs was left open for us. Called before we open,

@@ -116,6 +116,15 @@ pub mod sink {
         Receiver, Record, Records, Sent, Settle, Sink, SinkError, SinkState, Unsettled, Verdict,
         Wants, decide,
     };
+
+    /// The decisions of the output `nats:`, without a server.
+    pub mod nats {
+        pub use crate::sink::nats::positions::Positions;
+        pub use crate::sink::nats::protocol::{
+            BATCH_BYTES, BATCH_HEADER, BatchName, Expectation, FILE_HEADER, Headers, Last,
+            MESSAGES_MAX, Next, OFFSET_HEADER, PIECE_HEADER, next, printable_identity,
+        };
+    }
 }
 
 /// States of files.

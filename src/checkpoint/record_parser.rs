@@ -36,7 +36,7 @@ impl Progress {
         if line.eol {
             self.last.push(b'\n');
         }
-        self.end = line.offset + line.bytes.len() as u64 + u64::from(line.eol);
+        self.end = line.end();
         let surplus = self.last.len().saturating_sub(MARK_BYTES);
         self.last.drain(..surplus);
     }
@@ -53,6 +53,13 @@ pub struct Line<'a> {
     offset: u64,
     bytes: Cow<'a, [u8]>,
     eol: bool,
+}
+
+impl Line<'_> {
+    /// The offset just behind it.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64 + u64::from(self.eol)
+    }
 }
 
 /// The members of a json record that identify its line.
@@ -102,19 +109,38 @@ pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Pr
     for record in records.strip_suffix(b"\n")?.split(|&byte| byte == b'\n') {
         let line = match format {
             Format::Json => parse_json(record)?.1,
-            Format::Raw => Line { offset: progress.end, bytes: record.into(), eol: true },
-            // A path is written without TAB.
-            Format::Text => {
-                let tab = memchr::memchr(b'\t', record)?;
-                Line { offset: progress.end, bytes: record[tab + 1..].into(), eol: true }
-            }
-            Format::Syslog => {
-                Line { offset: progress.end, bytes: syslog::line_of(record)?.into(), eol: true }
-            }
+            _ => Line { offset: progress.end, bytes: line_of(format, record)?.into(), eol: true },
         };
         progress.add(&line);
     }
     Some(progress)
+}
+
+/// Reads a record, without its newline, of which something else tells file and offset, and whether
+/// it is a piece of a line. A json record tells them itself.
+pub(crate) fn parse_with<'a>(
+    format: Format,
+    record: &'a [u8],
+    file: &str,
+    offset: u64,
+    is_piece: bool,
+) -> Option<(GenerationKey, Line<'a>)> {
+    if format == Format::Json {
+        return parse_json(record);
+    }
+    let bytes = line_of(format, record)?.into();
+    Some((generation_of(file)?, Line { offset, bytes, eol: !is_piece }))
+}
+
+/// The bytes of the line in a record that is not json.
+fn line_of(format: Format, record: &[u8]) -> Option<&[u8]> {
+    match format {
+        Format::Json => None,
+        Format::Raw => Some(record),
+        // A path is written without TAB.
+        Format::Text => memchr::memchr(b'\t', record).map(|tab| &record[tab + 1..]),
+        Format::Syslog => syslog::line_of(record),
+    }
 }
 
 #[cfg(test)]

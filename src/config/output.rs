@@ -17,7 +17,7 @@ pub(crate) const TOPIC_BYTES_MAX: usize = 249;
 
 /// The longest subject, in bytes. A server of NATS takes lines of 4096 bytes, and there is more in
 /// them.
-const SUBJECT_BYTES_MAX: usize = 2048;
+pub(crate) const SUBJECT_BYTES_MAX: usize = 2048;
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,15 +181,30 @@ fn subject(text: &[u8]) -> Result<Template, OutputError> {
     if subject.shortest().len() > SUBJECT_BYTES_MAX {
         return Err(OutputError::SubjectTooLong);
     }
-    // The whole tokens in front, on this host.
-    let ours = |host: &[u8]| {
-        let prefix = subject.prefix(host);
-        prefix.iter().rposition(|&byte| byte == b'.').map(|dot| prefix[..dot].to_owned())
-    };
-    if !subject.is_fixed() && ours(b"a") == ours(b"b") {
+    if !subject.is_fixed() && tokens_in_front(&subject, b"a") == tokens_in_front(&subject, b"b") {
         return Err(OutputError::SubjectPrefix);
     }
     Ok(subject)
+}
+
+/// The whole tokens in front of the first field that differs between files, on this host.
+fn tokens_in_front(subject: &Template, host: &[u8]) -> Option<Vec<u8>> {
+    let mut prefix = subject.prefix(host);
+    prefix.truncate(prefix.iter().rposition(|&byte| byte == b'.')?);
+    Some(prefix)
+}
+
+/// The subject of all records, or the filter of their subjects on this host.
+///
+/// What a stream stored last below the filter tells what arrived. Where two processes share one,
+/// the one that began last goes on, and the other one is blocked and says so.
+#[cfg(feature = "nats")]
+pub(crate) fn subject_filter(subject: &Template, host: &[u8]) -> String {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("a template of names gives ASCII");
+    match tokens_in_front(subject, host) {
+        Some(tokens) if !subject.is_fixed() => text(tokens) + ".>",
+        _ => text(subject.prefix(host)),
+    }
 }
 
 /// A topic or a subject. `None`: there is nothing.

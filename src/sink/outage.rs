@@ -128,6 +128,7 @@ impl Outage {
             errors: self.errors,
             reconnects: self.receivers.saturating_sub(1),
             truncations: 0,
+            refused: 0,
             notices: self.notices,
         }
     }

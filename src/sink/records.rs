@@ -35,6 +35,8 @@ pub(crate) struct Of {
     origin: u32,
     /// The offset of its line in the file.
     offset: u64,
+    /// The line has no newline there: only a part of it was read, or it is not finished.
+    is_piece: bool,
 }
 
 impl Of {
@@ -51,6 +53,8 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// The offset of its line in the file, in bytes.
     pub offset: u64,
+    /// The line has no newline there.
+    pub is_piece: bool,
     /// The file.
     pub origin: Origin<'a>,
 }
@@ -105,12 +109,13 @@ impl Origins {
     }
 
     /// The record that comes next, of the last origin.
-    pub(crate) fn of(&self, len: usize, offset: u64) -> Of {
+    pub(crate) fn of(&self, len: usize, offset: u64, is_piece: bool) -> Of {
         let origin = self.list.len().checked_sub(1).expect("an origin comes before its records");
         Of {
             len: u32::try_from(len).expect("a batch is smaller than 4 GiB"),
             origin: u32::try_from(origin).expect("a batch has fewer than 2^32 files"),
             offset,
+            is_piece,
         }
     }
 
@@ -152,6 +157,7 @@ impl<'a> Records<'a> {
             Record {
                 bytes: record.strip_suffix(b"\n").expect("a record ends with a newline"),
                 offset: of.offset,
+                is_piece: of.is_piece,
                 origin: origins.get(of.origin),
             }
         })
@@ -170,9 +176,9 @@ mod tests {
     fn each_record_comes_with_its_own_file_and_offset() {
         let mut origins = Origins::default();
         origins.push(&origin("1-2-0", "a"));
-        let mut of = vec![origins.of(4, 0), origins.of(1, 4)];
+        let mut of = vec![origins.of(4, 0, false), origins.of(1, 4, false)];
         origins.push(&origin("1-3-0", "b"));
-        of.push(origins.of(3, 100));
+        of.push(origins.of(3, 100, true));
         let records = Records::with_origins(b"one\n\nxy\n", &of, &origins);
         let told: Vec<_> = records
             .iter()
@@ -181,6 +187,8 @@ mod tests {
         let expected: [(&[u8], u64, &[u8], &[u8]); 3] =
             [(b"one", 0, b"1-2-0", b"a"), (b"", 4, b"1-2-0", b"a"), (b"xy", 100, b"1-3-0", b"b")];
         assert_eq!(told, expected);
+        let pieces: Vec<_> = records.iter().map(|record| record.is_piece).collect();
+        assert_eq!(pieces, [false, false, true]);
         let rest = Records::with_origins(b"xy\n", &of[2..], &origins);
         assert_eq!(rest.iter().next().map(|record| record.offset), Some(100));
         assert_eq!(Records::plain(b"one\n").iter().count(), 0);

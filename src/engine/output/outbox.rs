@@ -151,16 +151,16 @@ impl<S: Sink> Outbox<S> {
         let (mut start, mut offset) = (begin, offset);
         for newline in memchr::memchr_iter(b'\n', &bytes[begin..]) {
             let len = begin + newline + 1 - start;
-            of.push(origins.of(len, offset));
+            of.push(origins.of(len, offset, false));
             (start, offset) = (start + len, offset + len as u64);
         }
     }
 
     /// The record that begins at this byte of [`Outbox::bytes`] was encoded. Its line is at this
-    /// offset.
-    pub(crate) fn note_record(&mut self, begin: usize, offset: u64) {
+    /// offset, and may be only a piece of one.
+    pub(crate) fn note_record(&mut self, begin: usize, offset: u64, is_piece: bool) {
         let len = self.filling.bytes.len() - begin;
-        let of = self.filling.origins.of(len, offset);
+        let of = self.filling.origins.of(len, offset, is_piece);
         self.filling.of.push(of);
     }
 

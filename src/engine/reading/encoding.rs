@@ -224,7 +224,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     let file = (pass.id, &*self.path);
                     routing.begin(&self.files, &self.coverage.inputs, file, run, &mut self.outbox);
                 }
-                self.outbox.note_record(begin, line.offset);
+                self.outbox.note_record(begin, line.offset, !line.ended);
             }
             if line.ended {
                 if lines.consumed() == data.len() {

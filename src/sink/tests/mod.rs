@@ -3,7 +3,7 @@
 mod descriptor;
 mod file;
 #[path = "../../../tests/skipping/mod.rs"]
-mod skipping;
+pub(super) mod skipping;
 mod socket;
 
 use std::fmt::Write as _;
