@@ -10,6 +10,8 @@ mod boundary;
 mod channel;
 mod descriptor;
 mod file;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub(crate) mod nats;
 mod outage;
 mod owed;
@@ -311,8 +313,12 @@ pub(crate) fn open(
         Output::Tcp(address) => {
             Box::new(socket::SocketSink::open(name, socket::Address::Tcp(address.clone()), poller)?)
         }
+        #[cfg(feature = "kafka")]
+        Output::Kafka(_) => Box::new(kafka::KafkaSink::open(name, brokers, poller)?),
+        #[cfg(not(feature = "kafka"))]
         Output::Kafka(_) => {
-            let why = "this build of manytail has no client for it";
+            let why = "this build of manytail has no client for Kafka: the packages have it, and \
+                `cargo build --features kafka-tls`";
             return Err(SinkError::new(&name, "open", io::Error::other(why)));
         }
         Output::Nats(_) => open_nats(name, brokers, poller)?,

@@ -18,6 +18,8 @@ mod handle;
 pub(crate) mod host;
 pub(crate) mod inotify;
 pub(crate) mod interpret;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod lock;
 pub(crate) mod memory;
 mod mount_table;
