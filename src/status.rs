@@ -198,6 +198,9 @@ pub struct OutputStatus {
     /// How often another process truncated a `file:` output.
     #[serde(default)]
     pub truncations: u64,
+    /// Records that were left out because the receiver will never take them.
+    #[serde(default)]
+    pub refused: u64,
     /// How long records have waited while the output took none; 0: no record waits, or the output
     /// takes records.
     pub blocked_seconds: f64,

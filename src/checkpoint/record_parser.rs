@@ -118,6 +118,7 @@ pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Pr
 
 /// Reads a record, without its newline, of which something else tells file and offset, and whether
 /// it is a piece of a line. A json record tells them itself.
+#[cfg(feature = "nats")]
 pub(crate) fn parse_with<'a>(
     format: Format,
     record: &'a [u8],

@@ -184,8 +184,10 @@ mod tests {
             .iter()
             .map(|record| (record.bytes, record.offset, record.origin.file, record.origin.key))
             .collect();
-        let expected: [(&[u8], u64, &[u8], &[u8]); 3] =
-            [(b"one", 0, b"1-2-0", b"a"), (b"", 4, b"1-2-0", b"a"), (b"xy", 100, b"1-3-0", b"b")];
+        let expected = [("one", 0, "1-2-0", "a"), ("", 4, "1-2-0", "a"), ("xy", 100, "1-3-0", "b")]
+            .map(|(line, offset, file, key)| {
+                (line.as_bytes(), offset, file.as_bytes(), key.as_bytes())
+            });
         assert_eq!(told, expected);
         let pieces: Vec<_> = records.iter().map(|record| record.is_piece).collect();
         assert_eq!(pieces, [false, false, true]);

@@ -237,25 +237,9 @@ fn directories(text: &mut Text, status: &Status) {
     );
 }
 
-fn output(text: &mut Text, status: &Status) {
+/// What happened to the output's files, commits and records.
+fn output_history(text: &mut Text, status: &Status) {
     let output = &status.output;
-    text.family(
-        "manytail_output_info",
-        Kind::Gauge,
-        "Always 1; the label is the kind of the output.",
-    );
-    text.sample("manytail_output_info", &[("kind", &output.kind)], 1);
-    text.gauge(
-        "manytail_output_connected",
-        "1 if the receiver of the output is connected, as far as is known.",
-        u8::from(output.is_connected),
-    );
-    text.gauge(
-        "manytail_output_misplaced",
-        "1 while the path of a file: output leads to another file or to none, or a SIGHUP could \
-        not reopen the output.",
-        u8::from(output.misplaced.is_some()),
-    );
     text.counter(
         "manytail_output_files_replaced_total",
         "How often a new file replaced an output file that was deleted.",
@@ -281,6 +265,33 @@ fn output(text: &mut Text, status: &Status) {
         "How often another process truncated the output file.",
         output.truncations,
     );
+    text.counter(
+        "manytail_output_refused_records_total",
+        "Records that were left out because the receiver will never take them (on_refused = skip).",
+        output.refused,
+    );
+}
+
+fn output(text: &mut Text, status: &Status) {
+    let output = &status.output;
+    text.family(
+        "manytail_output_info",
+        Kind::Gauge,
+        "Always 1; the label is the kind of the output.",
+    );
+    text.sample("manytail_output_info", &[("kind", &output.kind)], 1);
+    text.gauge(
+        "manytail_output_connected",
+        "1 if the receiver of the output is connected, as far as is known.",
+        u8::from(output.is_connected),
+    );
+    text.gauge(
+        "manytail_output_misplaced",
+        "1 while the path of a file: output leads to another file or to none, or a SIGHUP could \
+        not reopen the output.",
+        u8::from(output.misplaced.is_some()),
+    );
+    output_history(text, status);
     text.counter(
         "manytail_output_errors_total",
         "Failed attempts to connect to, open or write to the output.",

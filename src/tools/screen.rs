@@ -159,13 +159,14 @@ pub(super) fn output(status: &Status) -> String {
         "takes records".to_owned()
     };
     format!(
-        "{}: {state}; {} on the way, blocked for {} in all, {}, {}{}",
+        "{}: {state}; {} on the way, blocked for {} in all, {}, {}{}{}",
         status.about.output,
         size(output.unacknowledged_bytes),
         seconds(output.blocked_seconds_total),
         counted(output.errors, "error", "errors"),
         counted(output.reconnects, "reconnect", "reconnects"),
-        lost_files(status)
+        lost_files(status),
+        refused(status)
     )
 }
 
@@ -178,6 +179,14 @@ fn lost_files(status: &Status) -> String {
         .filter(|(times, _)| *times > 0)
         .map(|(times, what)| format!(", {what} {}", counted(*times, "time", "times")));
     words.collect()
+}
+
+/// How many records the receiver refused for good, if it did.
+fn refused(status: &Status) -> String {
+    match status.output.refused {
+        0 => String::new(),
+        refused => format!(", {} left out", counted(refused, "record", "records")),
+    }
 }
 
 /// A duration from a bucket of a histogram.

@@ -102,6 +102,7 @@ fn output_status<S: Sink>(
         errors: state.errors + output_file.errors(),
         reconnects: state.reconnects,
         truncations: state.truncations,
+        refused: state.refused,
         blocked_seconds: outbox.blocked(now).unwrap_or_default().as_secs_f64(),
         blocked_seconds_total: outbox.blocked_in_all(now).as_secs_f64(),
         unacknowledged_bytes: outbox.unacknowledged_bytes() as u64,
