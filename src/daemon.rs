@@ -163,6 +163,19 @@ fn about(config: &Config) -> About {
     }
 }
 
+/// Opens the output.
+fn open_sink(config: &Config, poll: &Poll) -> anyhow::Result<Box<dyn Sink>> {
+    let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
+    let brokers = sink::Brokers {
+        kafka: &config.kafka,
+        nats: &config.nats,
+        routes: config.engine.routes.as_ref(),
+        format: config.engine.format,
+        is_kept: config.state_dir.is_some(),
+    };
+    Ok(sink::open(&config.output, &brokers, Poller { registry, token: OUTPUT })?)
+}
+
 impl Daemon {
     fn new(settings: Settings) -> anyhow::Result<Self> {
         let Settings { config, origin, .. } = settings;
@@ -177,15 +190,7 @@ impl Daemon {
                 .context("cannot poll signals")?;
         }
         let mut kept = config.state_dir.as_deref().map(state_dir::open).transpose()?;
-        let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
-        let brokers = sink::Brokers {
-            kafka: &config.kafka,
-            nats: &config.nats,
-            routes: config.engine.routes.as_ref(),
-            format: config.engine.format,
-            is_kept: config.state_dir.is_some(),
-        };
-        let sink = sink::open(&config.output, &brokers, Poller { registry, token: OUTPUT })?;
+        let sink = open_sink(&config, &poll)?;
         if let Some(kept) = &mut kept {
             kept.reconcile(&config.output)?;
             if let Some(routes) = &config.engine.routes {

@@ -279,6 +279,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// earlier run.
     pub fn mark_records(&mut self, run: u64) {
         self.reading.encoder.mark_run(run);
+        if let Some(routing) = &mut self.reading.routing {
+            routing.run = self.reading.encoder.run().to_vec();
+        }
     }
 
     /// The file system, for the loop and for tests.

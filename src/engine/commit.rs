@@ -155,25 +155,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let events_until = self.events_until();
         let Engine { config, outbox, output_file, files, tree, own, observer, offsets, .. } = self;
         let Some(commits) = offsets.get_mut() else { return };
-        // The output may also have got more from a file that is gone, or whose content restarted:
-        // then it is longer than committed.
-        let has_more = outbox.accepted() != commits.accepted;
-        commits.has_more = has_more;
-        if (commits.has_changes() || has_more) && commits.changed_since.is_none() {
-            commits.changed_since = Some(now.instant);
-            commits.uncommitted_since.get_or_insert(now.instant);
-        }
+        commits.note_changes(outbox.accepted(), now.instant);
         if is_ending && !std::mem::replace(&mut commits.is_last_try, is_ending) {
             commits.retry_at = None;
         }
         // Without a commit, an output with transactions acknowledges nothing.
         let is_full = commits.agreement.has_transactions && !outbox.has_room();
         let is_urgent = is_ending || commits.is_reopening || is_full;
-        let is_commit_due = if commits.is_appendable {
-            commits.is_due(is_urgent, now.instant)
-        } else {
-            has_more && commits.is_delivering_alone() && commits.is_time(is_urgent, now.instant)
-        };
+        let is_commit_due = commits.is_due(is_urgent, now.instant);
         // A store that failed is checked when a new journal is begun.
         let is_check_due = commits.check_at.take_if(|at| *at <= now.instant).is_some();
         if is_check_due && commits.is_appendable && commits.snapshot.is_none() {

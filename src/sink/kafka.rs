@@ -50,8 +50,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// ... and when it fails again and again, not more often than this: all that was accepted is sent
 /// each time.
 const RETRY_LONGEST: Duration = Duration::from_secs(15);
-/// No broker confirmed a record for so long: that is said.
-const STALLED: Duration = Duration::from_secs(10);
+/// No broker confirmed a record for so long: that is said. A new leader is found in less, and a
+/// transaction lasts longer.
+const STALLED: Duration = Duration::from_secs(7);
 /// The brokers do not accept us any more, and confirmed nothing for so long: the next client reads
 /// the files with our secrets again.
 const LOCKED_OUT: Duration = Duration::from_secs(5);
@@ -283,9 +284,9 @@ impl Sink for KafkaSink {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let Link::Up(_) = self.link else {
+        if !matches!(self.link, Link::Up(_)) || self.is_committing() || self.is_asked() {
             return None;
-        };
+        }
         let stalled = self.waiting_since.map(|since| since + STALLED);
         let locked_out = self.locked_out_since.map(|since| since + LOCKED_OUT);
         [stalled, locked_out, self.refused_until].into_iter().flatten().min()

@@ -92,8 +92,12 @@ pub(crate) struct Origins {
 static NONE: Origins = Origins { texts: Vec::new(), list: Vec::new() };
 
 impl Origins {
-    /// Adds an origin. The records that follow are of it.
-    pub(crate) fn push(&mut self, origin: &Origin<'_>) {
+    /// The records that follow are of this origin.
+    pub(crate) fn begin(&mut self, origin: &Origin<'_>) {
+        let last = self.list.len().checked_sub(1).map(|last| self.get_at(last));
+        if last.as_ref() == Some(origin) {
+            return;
+        }
         let mut add = |text: &[u8]| {
             let start = self.texts.len();
             self.texts.extend_from_slice(text);
@@ -125,7 +129,11 @@ impl Origins {
     }
 
     fn get(&self, number: u32) -> Origin<'_> {
-        let bounds = &self.list[number as usize];
+        self.get_at(number as usize)
+    }
+
+    fn get_at(&self, place: usize) -> Origin<'_> {
+        let bounds = &self.list[place];
         let text = |bounds: &Range<usize>| &self.texts[bounds.clone()];
         Origin {
             file: text(&bounds.file),
@@ -175,9 +183,9 @@ mod tests {
     #[test]
     fn each_record_comes_with_its_own_file_and_offset() {
         let mut origins = Origins::default();
-        origins.push(&origin("1-2-0", "a"));
+        origins.begin(&origin("1-2-0", "a"));
         let mut of = vec![origins.of(4, 0, false), origins.of(1, 4, false)];
-        origins.push(&origin("1-3-0", "b"));
+        origins.begin(&origin("1-3-0", "b"));
         of.push(origins.of(3, 100, true));
         let records = Records::with_origins(b"one\n\nxy\n", &of, &origins);
         let told: Vec<_> = records

@@ -225,6 +225,7 @@ impl Run {
         simulated.model.check_order()?;
         simulated.model.check_identities()?;
         let durability = simulated.durability();
+        let covering = simulated.workload.covering.as_ref();
         let count = |of: fn(&Durability) -> u64| durability.map_or(0, of);
         Ok(Report {
             commits: count(|durability| durability.commits),
@@ -244,16 +245,8 @@ impl Run {
             begun_at_end: simulated.model.begun_at_end,
             begun_old: simulated.model.begun_old,
             known_lives: simulated.known_lives,
-            left_out: simulated
-                .workload
-                .covering
-                .as_ref()
-                .map_or(0, |covering| covering.left_out(&simulated.world)),
-            lives: simulated
-                .workload
-                .covering
-                .as_ref()
-                .map_or_else(Counts::default, |covering| covering.counts),
+            left_out: covering.map_or(0, |covering| covering.left_out(&simulated.world)),
+            lives: covering.map_or_else(Counts::default, |covering| covering.counts),
             brokers: u64::from(simulated.broker.is_some()),
             recoveries: simulated.broker().map_or(0, |broker| broker.common.recoveries),
             digest: simulated.digest,

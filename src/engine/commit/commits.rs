@@ -374,8 +374,21 @@ impl Commits {
         self.ledger.has_changes() || !self.stored_changes.is_empty() || !self.scanned.is_empty()
     }
 
+    /// Notes since when there is something to commit. The output may have got more from a file that
+    /// is gone, or whose content restarted: then it is longer than committed.
+    pub(super) fn note_changes(&mut self, accepted: u64, now: Instant) {
+        self.has_more = accepted != self.accepted;
+        if (self.has_changes() || self.has_more) && self.changed_since.is_none() {
+            self.changed_since = Some(now);
+            self.uncommitted_since.get_or_insert(now);
+        }
+    }
+
     /// Whether to commit now. `is_urgent`: do not wait for the interval.
     pub(super) fn is_due(&self, is_urgent: bool, now: Instant) -> bool {
+        if !self.is_appendable {
+            return self.has_more && self.is_delivering_alone() && self.is_time(is_urgent, now);
+        }
         let is_unknown = self.output == KnownOutput::Unknown;
         (is_unknown || self.is_time(is_urgent, now)) && !self.is_output_doubtful
     }

@@ -141,7 +141,7 @@ impl<S: Sink> Outbox<S> {
 
     /// The records that follow are of this file.
     pub(crate) fn begin_origin(&mut self, origin: &Origin<'_>) {
-        self.filling.origins.push(origin);
+        self.filling.origins.begin(origin);
     }
 
     /// The records from this byte of [`Outbox::bytes`] on are whole lines as they are in the file.

@@ -4,10 +4,12 @@
 //! Always holds: the offset moves only past what was encoded, or skipped and counted.
 
 use std::io;
+use std::time::SystemTime;
 
 use crate::config::Format;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
+use crate::engine::namespace::inputs::Inputs;
 use crate::engine::namespace::registry::{FileSlot, Life, Registry, SlotId, State};
 use crate::engine::output::batch::Reached;
 use crate::engine::output::outbox::Outbox;
@@ -18,7 +20,7 @@ use crate::engine::reading::open_files::Reading;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::lines::{Line, split_lines};
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
-use crate::record::Source;
+use crate::record::{Encoder, Source};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
@@ -61,6 +63,26 @@ fn set_unfinished(slot: &mut FileSlot, unfinished: usize) -> u64 {
     let before = std::mem::replace(&mut slot.scanned, unfinished);
     slot.clear(State::FLUSH);
     u64::from(before.saturating_sub(unfinished))
+}
+
+/// The records that follow are of this file.
+fn begin_source(
+    encoder: &mut Encoder,
+    files: &Registry,
+    inputs: &Inputs,
+    (id, path): (SlotId, &[u8]),
+    read_at: SystemTime,
+) {
+    let file = files.file_id(id).expect("only identified files are read");
+    let slot = files.get(id);
+    encoder.begin(&Source {
+        path,
+        device: file.device,
+        inode: file.inode,
+        generation: slot.generation,
+        labels: &inputs.get(slot.input).labels,
+        read_at,
+    });
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -177,17 +199,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let begin = self.outbox.bytes().len();
             self.outbox.bytes().extend_from_slice(whole);
             records = count;
-            if let Some(routing) = &mut self.reading.routing
-                && count > 0
-            {
-                let run = self.reading.encoder.run();
-                let file = (pass.id, &*self.path);
-                routing.begin(&self.files, &self.coverage.inputs, file, run, &mut self.outbox);
-                self.outbox.note_lines(begin, first_offset);
+            if let Some(routing) = &mut self.reading.routing {
+                routing.begin(&self.files, &self.coverage.inputs, pass.id, &self.path);
+                routing.note_lines(begin, first_offset, &mut self.outbox);
             }
         }
-        // The batch may be another one than in the call before.
-        let mut is_routed = records > 0;
         let (consumed, has_room) = loop {
             if !self.outbox.has_room() {
                 break (lines.consumed(), false);
@@ -202,29 +218,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             };
             if !pass.is_begun {
                 pass.is_begun = true;
-                let file = self.files.file_id(pass.id).expect("only identified files are read");
-                let generation = slot.generation;
-                let labels = &*self.coverage.inputs.get(slot.input).labels;
-                let source = Source {
-                    path: &self.path,
-                    device: file.device,
-                    inode: file.inode,
-                    generation,
-                    labels,
-                    read_at: now.wall,
-                };
-                self.reading.encoder.begin(&source);
+                let (encoder, inputs) = (&mut self.reading.encoder, &self.coverage.inputs);
+                begin_source(encoder, &self.files, inputs, (pass.id, &self.path), now.wall);
             }
             let begin = self.outbox.bytes().len();
             self.reading.encoder.encode(&line, self.outbox.bytes());
             records += 1;
             if let Some(routing) = &mut self.reading.routing {
-                if !std::mem::replace(&mut is_routed, true) {
-                    let run = self.reading.encoder.run();
-                    let file = (pass.id, &*self.path);
-                    routing.begin(&self.files, &self.coverage.inputs, file, run, &mut self.outbox);
-                }
-                self.outbox.note_record(begin, line.offset, !line.ended);
+                routing.begin(&self.files, &self.coverage.inputs, pass.id, &self.path);
+                routing.note_record(begin, &line, &mut self.outbox);
             }
             if line.ended {
                 if lines.consumed() == data.len() {

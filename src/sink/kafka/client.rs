@@ -35,8 +35,6 @@ pub(super) struct Heard {
     pub(super) reports: Vec<Report>,
     /// The first failure.
     pub(super) failure: Option<Failure>,
-    /// Why the last connection failed: the reason, when none is left.
-    reason: String,
     /// The client can do nothing any more.
     pub(super) is_fatal: bool,
 }
@@ -45,6 +43,8 @@ pub(super) struct Heard {
 #[derive(Debug)]
 pub(super) struct Context {
     heard: Mutex<Heard>,
+    /// Why the last connection failed: the reason, when none is left.
+    reason: Mutex<String>,
     names: Names,
     wake: Arc<EventFd>,
 }
@@ -52,6 +52,14 @@ pub(super) struct Context {
 /// A producer.
 pub(super) struct Client {
     producer: BaseProducer<Context>,
+}
+
+/// What came of a call that waits only for a while.
+#[derive(Debug)]
+pub(super) enum Step {
+    Done,
+    /// It has to be called again; why it takes so long, if that is known.
+    Again(Option<Failure>),
 }
 
 /// What a commit needs beside a producer.
@@ -63,22 +71,29 @@ pub(super) struct Group {
 
 impl Context {
     pub(super) fn new(names: Names, wake: Arc<EventFd>) -> Self {
-        Context { heard: Mutex::default(), names, wake }
+        Context { heard: Mutex::default(), reason: Mutex::default(), names, wake }
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, failure: Failure) {
+    fn reason(&self) -> MutexGuard<'_, String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only the first one counts, and what loses records more than what may pass.
+    fn fail(&self, failure: impl FnOnce() -> Failure) {
         let mut heard = self.heard();
-        // What loses records counts more than what may pass.
-        let is_worse = heard
-            .failure
-            .as_ref()
-            .is_none_or(|known| known.kind != Kind::Delivery && failure.kind == Kind::Delivery);
-        if is_worse {
-            heard.failure = Some(failure);
+        match &heard.failure {
+            Some(known) if known.kind == Kind::Delivery => {}
+            Some(_) => {
+                let failure = failure();
+                if failure.kind == Kind::Delivery {
+                    heard.failure = Some(failure);
+                }
+            }
+            None => heard.failure = Some(failure()),
         }
     }
 }
@@ -98,7 +113,7 @@ impl ClientContext for Context {
             let code = failure::code_in(line);
             if !failure::is_refusal(code) {
                 let said = failure::essence(line);
-                self.fail(Failure::new(code, None, said, &self.names).of_records());
+                self.fail(|| Failure::new(code, None, said, &self.names).of_records());
             }
         }
     }
@@ -111,17 +126,17 @@ impl ClientContext for Context {
         match code {
             Code::Fatal => self.heard().is_fatal = true,
             Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
-                reason.clone_into(&mut self.heard().reason);
+                reason.clone_into(&mut self.reason());
             }
             Code::AllBrokersDown => {
-                let said = self.heard().reason.clone();
+                let said = self.reason().clone();
                 let said = if said.is_empty() { reason } else { &said };
-                self.fail(Failure::new(code, None, said, &self.names));
+                self.fail(|| Failure::new(code, None, said, &self.names));
             }
             _ => {
                 let failure = Failure::new(code, None, reason, &self.names);
                 if failure.kind == Kind::Access {
-                    self.fail(failure);
+                    self.fail(|| failure);
                 }
             }
         }
@@ -138,7 +153,7 @@ impl ProducerContext for Context {
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                 if !failure::is_consequence(code) {
                     let topic = Some(message.topic());
-                    self.fail(Failure::new(code, topic, "", &self.names).of_records());
+                    self.fail(|| Failure::new(code, topic, "", &self.names).of_records());
                 }
                 Some(code)
             }
@@ -173,10 +188,8 @@ impl Client {
                 break;
             }
         }
-        let mut heard = self.producer.context().heard();
-        let reason = heard.reason.clone();
-        let next = Heard { reports: spare, reason, ..Heard::default() };
-        let mut taken = std::mem::replace(&mut *heard, next);
+        let next = Heard { reports: spare, ..Heard::default() };
+        let mut taken = std::mem::replace(&mut *self.producer.context().heard(), next);
         if taken.is_fatal
             && let Some((code, said)) = self.producer.client().fatal_error()
         {
@@ -186,13 +199,19 @@ impl Client {
         taken
     }
 
-    /// Fences a former client of this name, ends what it left, and waits at most a [`SLICE`].
-    /// `false`: not yet.
-    pub(super) fn init_transactions(&self) -> Result<bool, KafkaError> {
-        match self.producer.init_transactions(SLICE) {
-            Ok(()) => Ok(true),
-            Err(KafkaError::Transaction(error)) if error.is_retriable() => Ok(false),
-            Err(error) => Err(error),
+    /// Fences a former client of this name, and ends what it left. Waits at most a [`SLICE`].
+    pub(super) fn init_transactions(&self) -> Result<Step, Failure> {
+        let names = &self.producer.context().names;
+        let Err(error) = self.producer.init_transactions(SLICE) else {
+            return Ok(Step::Done);
+        };
+        let failure = Failure::of(&error, None, names).of_records();
+        match error {
+            KafkaError::Transaction(error) if error.is_retriable() => {
+                let is_told = failure.code != Code::OperationTimedOut;
+                Ok(Step::Again(Some(failure).filter(|_| is_told)))
+            }
+            _ => Err(failure),
         }
     }
 
@@ -245,7 +264,7 @@ impl Client {
 
     /// Why the library cannot reach a broker, as far as it said so.
     pub(super) fn reason(&self) -> String {
-        self.producer.context().heard().reason.clone()
+        self.producer.context().reason().clone()
     }
 
     /// What a commit came to, for the loop, which is woken.

@@ -127,7 +127,7 @@ pub(super) fn is_consequence(code: Code) -> bool {
 
 /// The code that the library names in a log line about a transaction: `... (MSG_SIZE_TOO_LARGE)`.
 pub(super) fn code_in(line: &str) -> Code {
-    const NAMES: [(&str, Code); 16] = [
+    const NAMES: [(&str, Code); 15] = [
         ("TOPIC_AUTHORIZATION_FAILED", Code::TopicAuthorizationFailed),
         ("GROUP_AUTHORIZATION_FAILED", Code::GroupAuthorizationFailed),
         ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Code::TransactionalIdAuthorizationFailed),
@@ -143,8 +143,10 @@ pub(super) fn code_in(line: &str) -> Code {
         ("PRODUCER_FENCED", Code::ProducerFenced),
         ("INVALID_PRODUCER_EPOCH", Code::InvalidProducerEpoch),
         ("_TIMED_OUT", Code::OperationTimedOut),
-        ("_MSG_TIMED_OUT", Code::MessageTimedOut),
     ];
+    if line.contains("message(s) timed out") {
+        return Code::MessageTimedOut;
+    }
     let name = line.rsplit_once('(').map_or("", |(_, name)| name);
     let name = name.split([',', ')']).next().unwrap_or_default();
     NAMES.iter().find(|(known, _)| *known == name).map_or(Code::Fail, |&(_, code)| code)
@@ -165,15 +167,77 @@ pub(super) fn essence(line: &str) -> &str {
 }
 
 fn sentence(code: Code, topic: Option<&str>, said: &str, names: &Names) -> String {
-    let Names { brokers, user, identity, offsets_topic, topic: only } = names;
-    let topic = topic.or(only.as_deref());
+    let Names { brokers, identity, .. } = names;
+    let topic = topic.or(names.topic.as_deref());
     let topic = topic.map_or_else(|| "the topic".to_owned(), |topic| format!("topic {topic}"));
-    let who = if user.is_empty() { "this client".to_owned() } else { format!("user {user}") };
     let or = |text: &str| if said.is_empty() { text.to_owned() } else { said.to_owned() };
+    if let Some(sentence) = missing_right(code, &topic, names) {
+        return sentence;
+    }
     match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             format!("{topic} does not exist at the brokers: create it, or allow that it is created")
         }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            format!(
+                "a record is larger than {topic} takes: raise its max.message.bytes (and \
+                message.max.bytes in [kafka.properties]), or lower max_line_bytes"
+            )
+        }
+        Code::InvalidRecord => format!("{topic} refuses a record as invalid: {}", or("no reason")),
+        Code::InvalidTimestamp => {
+            format!("{topic} refuses the time of a record: the clocks of host and broker differ")
+        }
+        Code::InvalidTopic => format!("the brokers do not allow the name of {topic}"),
+        Code::PolicyViolation => format!("a policy of the brokers refuses records of {topic}"),
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => format!(
+            "another manytail uses the identity {identity}, or a transaction took longer than \
+            transaction_timeout: the brokers ended it"
+        ),
+        Code::ConcurrentTransactions => {
+            "the brokers have not ended the last transaction yet".to_owned()
+        }
+        Code::InvalidTransactionTimeout => {
+            "transaction_timeout is longer than the brokers' transaction.max.timeout.ms".to_owned()
+        }
+        Code::UnsupportedFeature | Code::UnsupportedVersion => format!(
+            "the brokers lack something that is needed ({}): with transactions = false older ones \
+            serve, too",
+            or("transactions")
+        ),
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend | Code::ISRInsufficient => {
+            format!("too few replicas of {topic} are in sync (min.insync.replicas)")
+        }
+        Code::KafkaStorageError => {
+            format!("a broker cannot store records of {topic}: its disk is full or broken")
+        }
+        Code::MessageTimedOut => format!(
+            "no broker confirmed a record of {topic} in time: is there a leader, are enough \
+            replicas in sync (min.insync.replicas), is a broker's disk full?"
+        ),
+        Code::Authentication | Code::SaslAuthenticationFailed => format!(
+            "{} is not accepted ({}): check `user`, and the content of password_file",
+            who(names),
+            or("authentication failed")
+        ),
+        Code::SSL => format!("TLS fails ({}): check the certificates", or("no reason")),
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
+            format!("{brokers}: {}", or("no answer"))
+        }
+        Code::OperationTimedOut | Code::WaitingForCoordinator => {
+            format!("{brokers}: no answer in time{}", reason(said))
+        }
+        // A client that cannot be made; a reason without a code.
+        Code::InvalidArgument | Code::Fail if !said.is_empty() => said.to_owned(),
+        _ => format!("{code}{}", reason(said)),
+    }
+}
+
+/// The same for what we may not do.
+fn missing_right(code: Code, topic: &str, names: &Names) -> Option<String> {
+    let Names { identity, offsets_topic, .. } = names;
+    let who = who(names);
+    Some(match code {
         Code::TopicAuthorizationFailed => {
             let offsets = match offsets_topic.as_str() {
                 "" => String::new(),
@@ -196,54 +260,14 @@ fn sentence(code: Code, topic: Option<&str>, said: &str, names: &Names) -> Strin
         Code::ClusterAuthorizationFailed => {
             format!("{who} may not write idempotently: IdempotentWrite on the cluster is needed")
         }
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-            format!(
-                "a record is larger than {topic} takes: raise its max.message.bytes (and \
-                message.max.bytes in [kafka.properties]), or lower max_line_bytes"
-            )
-        }
-        Code::InvalidRecord => format!("{topic} refuses a record as invalid: {}", or("no reason")),
-        Code::InvalidTimestamp => {
-            format!("{topic} refuses the time of a record: the clocks of host and broker differ")
-        }
-        Code::InvalidTopic => format!("the brokers do not allow the name of {topic}"),
-        Code::PolicyViolation => format!("a policy of the brokers refuses records of {topic}"),
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => format!(
-            "another manytail uses the identity {identity}, or a transaction took longer than \
-            transaction_timeout: the brokers ended it"
-        ),
-        Code::InvalidTransactionTimeout => {
-            "transaction_timeout is longer than the brokers' transaction.max.timeout.ms".to_owned()
-        }
-        Code::UnsupportedFeature | Code::UnsupportedVersion => format!(
-            "the brokers lack something that is needed ({}): with transactions = false older ones \
-            serve, too",
-            or("transactions")
-        ),
-        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend | Code::ISRInsufficient => {
-            format!("too few replicas of {topic} are in sync (min.insync.replicas)")
-        }
-        Code::KafkaStorageError => {
-            format!("a broker cannot store records of {topic}: its disk is full or broken")
-        }
-        Code::MessageTimedOut => format!(
-            "no broker confirmed a record of {topic} in time: is there a leader, are enough \
-            replicas in sync (min.insync.replicas), is a broker's disk full?"
-        ),
-        Code::Authentication | Code::SaslAuthenticationFailed => format!(
-            "{who} is not accepted ({}): check `user`, and the content of password_file",
-            or("authentication failed")
-        ),
-        Code::SSL => format!("TLS fails ({}): check the certificates", or("no reason")),
-        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
-            format!("{brokers}: {}", or("no answer"))
-        }
-        Code::OperationTimedOut | Code::WaitingForCoordinator => {
-            format!("{brokers}: no answer in time{}", reason(said))
-        }
-        // A client that cannot be made.
-        Code::InvalidArgument if !said.is_empty() => said.to_owned(),
-        _ => format!("{code}{}", reason(said)),
+        _ => return None,
+    })
+}
+
+fn who(names: &Names) -> String {
+    match names.user.as_str() {
+        "" => "this client".to_owned(),
+        user => format!("user {user}"),
     }
 }
 

@@ -18,7 +18,7 @@ use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use super::client::{Client, Group, SLICE, wake};
+use super::client::{Client, Group, SLICE, Step, wake};
 use super::failure::{Failure, Kind};
 use super::properties::Properties;
 use super::transactions::Has;
@@ -196,17 +196,14 @@ impl Thread {
         let batch_bytes = properties.batch_bytes();
         let client = Arc::new(Client::new(properties, &self.wake)?);
         let Some(identity) = &properties.identity else {
-            self.until(&client, properties, || {
-                Ok(client.producer().client().fetch_cluster_id(SLICE).is_some())
+            self.until(&client, order, || {
+                let id = client.producer().client().fetch_cluster_id(SLICE);
+                Ok(if id.is_some() { Step::Done } else { Step::Again(None) })
             })?;
             check_topic(&client, order.topic.as_deref(), properties)?;
             return Ok(Outcome::Connected { client, batch_bytes, commits: None });
         };
-        self.until(&client, properties, || {
-            client
-                .init_transactions()
-                .map_err(|error| Failure::of(&error, None, &properties.names).of_records())
-        })?;
+        self.until(&client, order, || client.init_transactions())?;
         let offsets_topic = &properties.names.offsets_topic;
         check_topic(&client, Some(offsets_topic), properties)?;
         if order.topic.as_ref() != Some(offsets_topic) {
@@ -220,17 +217,29 @@ impl Thread {
     fn until(
         &self,
         client: &Client,
-        properties: &Properties,
-        mut call: impl FnMut() -> Result<bool, Failure>,
+        order: &Order,
+        mut call: impl FnMut() -> Result<Step, Failure>,
     ) -> Result<(), Failure> {
         let deadline = clock::now().instant + ATTEMPT;
-        while !call()? {
+        while let Step::Again(reason) = call()? {
             if let Some(failure) = client.hear(Vec::new()).failure {
                 return Err(failure);
             }
-            if self.is_gone() || clock::now().instant >= deadline {
-                let said = client.reason();
-                return Err(Failure::new(Code::OperationTimedOut, None, &said, &properties.names));
+            if self.is_gone() {
+                return Err(Failure::local(Kind::Unreachable, String::new()));
+            }
+            if clock::now().instant >= deadline {
+                return Err(match reason {
+                    Some(failure) if failure.code == Code::ConcurrentTransactions => {
+                        let why = diagnosis(client, order.topic.as_deref());
+                        Failure { why: format!("{}: {why}", failure.why), ..failure }
+                    }
+                    Some(failure) => failure,
+                    None => {
+                        let names = &order.properties.names;
+                        Failure::new(Code::OperationTimedOut, None, &client.reason(), names)
+                    }
+                });
             }
         }
         Ok(())
@@ -303,17 +312,16 @@ fn ask_number(
 
 /// What a partition lacks, in words.
 fn diagnosis(client: &Client, topic: Option<&str>) -> String {
-    let nothing = "no broker confirms records".to_owned();
+    let nothing = "none says why".to_owned();
     let Some(name) = topic else {
         return nothing;
     };
-    let metadata = match client.producer().client().fetch_metadata(topic, ASK) {
-        Ok(metadata) => metadata,
-        Err(_) => {
-            let reason = client.reason();
-            let reason = if reason.is_empty() { "no answer".to_owned() } else { reason };
-            return format!("no broker says who leads topic {name}: {reason}");
-        }
+    // The first broker that is asked may be the one that is gone.
+    let ask = || client.producer().client().fetch_metadata(topic, ASK / 5).ok();
+    let Some(metadata) = ask().or_else(ask).or_else(ask) else {
+        let reason = client.reason();
+        let reason = if reason.is_empty() { "no answer".to_owned() } else { reason };
+        return format!("no broker says who leads topic {name}: {reason}");
     };
     let Some(topic) = metadata.topics().first() else {
         return nothing;

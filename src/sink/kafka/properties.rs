@@ -357,10 +357,9 @@ mod tests {
         }
         kafka.sasl = None;
         kafka.security = Security::Tls;
-        match Properties::new(&kafka) {
-            Ok(_) => assert!(cfg!(feature = "kafka-tls")),
-            Err(why) => assert!(why.contains("--features kafka-tls"), "{why}"),
-        }
+        let result = Properties::new(&kafka);
+        assert_eq!(result.is_ok(), cfg!(feature = "kafka-tls"));
+        assert!(result.err().is_none_or(|why| why.contains("--features kafka-tls")));
         let kafka = Kafka { security: Security::Sasl, ..Kafka::default() };
         assert!(Properties::new(&kafka).unwrap_err().contains("brokers"));
     }

@@ -2,7 +2,8 @@
 //!
 //! In: events, the time. Out: the state of the sink; the next client when one is lost.
 //! Always holds: while a commit is under way its client is kept, whatever is heard of it: the
-//! commit tells how it ends.
+//! commit tells how it ends. A broker that throttles us only answers later: nothing is said about
+//! that.
 
 use std::io;
 use std::time::Instant;
@@ -37,13 +38,17 @@ impl KafkaSink {
         let Link::Up(up) = &self.link else {
             return;
         };
-        if self.locked_out_since.is_some_and(|since| now >= since + LOCKED_OUT)
-            && !self.is_committing()
-        {
-            self.connect_again(now);
-        } else if self.waiting_since.is_some_and(|since| now >= since + STALLED) {
+        if self.refused_until.is_some_and(|until| now >= until) {
+            self.refused_until = None;
+            self.window.forgive();
+        }
+        if self.waiting_since.is_some_and(|since| now >= since + STALLED) {
             self.helper.diagnose(up.client.clone(), self.form.topic.clone());
             self.waiting_since = Some(now);
+        }
+        let is_locked_out = self.locked_out_since.is_some_and(|since| now >= since + LOCKED_OUT);
+        if is_locked_out && !self.is_committing() {
+            self.connect_again(now);
         }
     }
 
@@ -96,7 +101,8 @@ impl KafkaSink {
             Outcome::Failed(failure) => self.say(&failure, now),
             Outcome::Diagnosis(why) => {
                 if self.waiting_since.is_some() {
-                    self.outage.failed(now, "records wait", io::Error::other(why));
+                    let what = "no broker confirms records";
+                    self.outage.failed(now, what, io::Error::other(why));
                 }
             }
             Outcome::Connected { client, batch_bytes, commits } => {
@@ -127,7 +133,8 @@ impl KafkaSink {
             Ok(false) => true,
             Ok(true) => {
                 let output = self.outage.output();
-                tracing::error!(%output, has = has.number, number, "the brokers lost the last commits of this \
+                let has = has.number;
+                tracing::error!(%output, has, number, "the brokers lost the last commits of this \
                     state directory: its topic, its group or the cluster was replaced, or nobody \
                     committed for longer than offsets.retention.minutes; goes on from the offsets \
                     that are stored here");
@@ -180,7 +187,9 @@ impl KafkaSink {
         }
         if let Mode::AtLeastOnce = self.mode {
             self.window.acknowledge();
-            if has_delivered && !self.window.has_failed() {
+            // If records of one topic fail again and again, those of another one prove nothing.
+            let is_all = !self.is_suspect || self.window.in_flight() == 0;
+            if has_delivered && !self.window.has_failed() && is_all {
                 self.flows();
             }
         }

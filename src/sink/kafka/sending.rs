@@ -58,8 +58,8 @@ impl KafkaSink {
                 self.window.accept(bytes, fate);
                 return Taken::Yes;
             }
-            Fate::Refused if self.is_refused_still(now) => return self.refuse(record, bytes, now),
-            Fate::Refused | Fate::Unsent | Fate::Sent | Fate::Failed => {}
+            Fate::Refused => return self.refuse(record, bytes, now),
+            Fate::Unsent | Fate::Sent | Fate::Failed => {}
         }
         match self.produce(record) {
             Ok(()) => {
@@ -98,17 +98,6 @@ impl KafkaSink {
             None => produced,
         };
         producer.send(produced).map_err(|(error, _)| error)
-    }
-
-    /// Whether a record that was refused is not tried again yet.
-    fn is_refused_still(&mut self, now: Instant) -> bool {
-        match self.refused_until {
-            Some(until) if now >= until => {
-                self.refused_until = None;
-                false
-            }
-            _ => true,
-        }
     }
 
     /// No broker will ever take this record.

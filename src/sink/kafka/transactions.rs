@@ -143,8 +143,7 @@ mod tests {
     use super::*;
 
     fn numbers(number: u64, doubt: Option<Number>) -> Numbers {
-        let number_last = doubt.map_or(number, |doubt| doubt.this);
-        Numbers::new(&Known { number, number_last, doubt, ..Known::default() })
+        Numbers::new(&Known { number, doubt, ..Known::default() })
     }
 
     /// The brokers have a commit whose offsets were stored.

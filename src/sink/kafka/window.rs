@@ -101,6 +101,15 @@ impl Window {
         }
     }
 
+    /// What was refused is tried again.
+    pub(super) fn forgive(&mut self) {
+        for entry in &mut self.entries {
+            if entry.fate == Fate::Refused {
+                entry.fate = Fate::Unsent;
+            }
+        }
+    }
+
     /// The bytes of the record with this number, if it was sent and has no report yet.
     pub(super) fn bytes_of(&self, number: u64) -> Option<u32> {
         self.at(number).map(|at| self.entries[at].bytes)
@@ -234,6 +243,8 @@ mod tests {
         let mut window = window_of(&[Fate::Sent]);
         window.hold(10, Fate::Refused);
         assert_eq!((window.bytes(), window.next(10)), (10, Fate::Refused));
+        window.forgive();
+        assert_eq!(window.next(10), Fate::Unsent);
         window.accept(10, Fate::LeftOut);
         window.restart(true);
         window.accept(10, Fate::Sent);

@@ -1,12 +1,9 @@
 //! The output to Kafka, against a simulated cluster of the client library and against a real one.
 
-mod measure;
 mod mock;
 mod real;
 #[cfg(feature = "kafka-tls")]
 mod secure;
-#[path = "../../../../tests/skipping/mod.rs"]
-mod skipping;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver as Outcomes, channel};

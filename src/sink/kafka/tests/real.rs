@@ -7,8 +7,8 @@ use std::process::Command;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use super::skipping::skip;
 use super::*;
+use crate::sink::tests::skipping::skip;
 
 /// A cluster that runs.
 struct Cluster {
@@ -55,6 +55,14 @@ impl Cluster {
 
     fn leader(&self, what: &str) -> String {
         self.script(&["leader", &self.directory, what])
+    }
+
+    /// Starts a node again, and waits until it serves.
+    fn up(&self, node: &str, driver: &mut Driver) {
+        self.script(&["up", &self.directory, node]);
+        let number: usize = node.parse().expect("a node");
+        let address = self.bootstrap.split(',').nth(number - 1).expect("its address");
+        driver.until("it serves", |_| std::net::TcpStream::connect(address).is_ok());
     }
 
     /// The offset of the group, as any client sees it.
@@ -219,17 +227,7 @@ fn leaders_and_coordinators_that_are_killed_cost_and_repeat_nothing() {
         driver.until_all_is_committed();
         let took = clock::now().instant - began;
         eprintln!("node {node} killed: committed after {took:?}, restarts {}", driver.restarts);
-        cluster.script(&["up", &cluster.directory, &node]);
-        driver.until("it leads again", |_| {
-            let log = format!("{}/n{node}.log", cluster.directory);
-            let log = std::fs::read_to_string(log).unwrap();
-            log.rsplit("\n").any(|line| line.contains("Kafka Server started")) && {
-                std::net::TcpStream::connect(
-                    cluster.bootstrap.split(',').nth(node.parse::<usize>().unwrap() - 1).unwrap(),
-                )
-                .is_ok()
-            }
-        });
+        cluster.up(&node, &mut driver);
     }
     assert_exactly_once(&consume(&cluster.bootstrap, &topic, "read_committed"), 40_000);
 }
@@ -354,4 +352,33 @@ fn a_commit_that_the_journal_could_not_store_is_known_to_be_made() {
         cluster.number(&driver.journal.identity, &topic),
         Some(i64::try_from(driver.journal.number).unwrap())
     );
+}
+
+#[test]
+fn too_few_replicas_are_said_and_records_wait() {
+    let Some(cluster) = Cluster::find() else { return };
+    for journal in [None, Some(journal("replicas"))] {
+        let is_kept = journal.is_some();
+        let topic = name_of("replicas");
+        cluster.create(&topic, &[("min.insync.replicas", "3")]);
+        let mut driver = open(&cluster.settings(), &topic, journal).unwrap();
+        driver.add(&topic, 10);
+        driver.until("all is accepted", |driver| driver.accepted == 10);
+        cluster.script(&["kill", &cluster.directory, "2"]);
+        driver.add(&topic, 100);
+        driver.until("it is said", |driver| {
+            if is_kept {
+                driver.try_commit();
+            }
+            driver.failure().contains("in sync")
+        });
+        eprintln!("{}", driver.failure());
+        cluster.up("2", &mut driver);
+        match is_kept {
+            true => driver.until_all_is_committed(),
+            false => driver.until_all_is_acknowledged(),
+        }
+        assert_eq!(driver.failure(), "");
+        assert_exactly_once(&consume(&cluster.bootstrap, &topic, "read_committed"), 110);
+    }
 }

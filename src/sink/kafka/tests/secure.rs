@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::skipping::skip;
 use super::*;
 use crate::config::{Certificates, Sasl, Security};
+use crate::sink::tests::skipping::skip;
 
 struct Cluster {
     directory: PathBuf,
@@ -14,7 +14,8 @@ struct Cluster {
     files: tempfile::TempDir,
 }
 
-/// What an administrator does, by Python: `ADMIN` is a client, `USER` the name that is given rights.
+/// What an administrator does, by Python: `ADMIN` is a client, `USER` the name that is given
+/// rights.
 const PRELUDE: &str = "
 import sys
 from confluent_kafka.admin import *
