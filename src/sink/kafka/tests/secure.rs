@@ -20,8 +20,8 @@ const PRELUDE: &str = "
 import sys
 from confluent_kafka.admin import *
 BROKERS, CA, TOPIC, ID = sys.argv[1:5]
-ADMIN = AdminClient({'bootstrap.servers': BROKERS, 'security.protocol': 'SASL_SSL', 'ssl.ca.location': CA,
-    'sasl.mechanism': 'SCRAM-SHA-512', 'sasl.username': 'admin', 'sasl.password': 'admin-secret'})
+ADMIN = AdminClient({'bootstrap.servers': BROKERS, 'security.protocol': 'SASL_SSL',
+    'ssl.ca.location': CA, 'sasl.mechanism': 'SCRAM-SHA-512', 'sasl.username': 'admin', 'sasl.password': 'admin-secret'})
 def wait(futures):
     for future in futures.values(): future.result()
 def allow(kind, name, *operations):
