@@ -254,8 +254,8 @@ fn missing_right(code: Code, topic: &str, names: &Names) -> Option<String> {
             )
         }
         Code::TransactionalIdAuthorizationFailed => format!(
-            "{who} may not use the transactional id {identity}: Write and Describe on it are needed \
-            (kafka-acls.sh)"
+            "{who} may not use the transactional id {identity}: Write and Describe on it are \
+            needed (kafka-acls.sh)"
         ),
         Code::ClusterAuthorizationFailed => {
             format!("{who} may not write idempotently: IdempotentWrite on the cluster is needed")

@@ -21,11 +21,13 @@ import sys
 from confluent_kafka.admin import *
 BROKERS, CA, TOPIC, ID = sys.argv[1:5]
 ADMIN = AdminClient({'bootstrap.servers': BROKERS, 'security.protocol': 'SASL_SSL',
-    'ssl.ca.location': CA, 'sasl.mechanism': 'SCRAM-SHA-512', 'sasl.username': 'admin', 'sasl.password': 'admin-secret'})
+    'ssl.ca.location': CA, 'sasl.mechanism': 'SCRAM-SHA-512', 'sasl.username': 'admin',
+    'sasl.password': 'admin-secret'})
 def wait(futures):
     for future in futures.values(): future.result()
 def allow(kind, name, *operations):
-    wait(ADMIN.create_acls([AclBinding(kind, name, ResourcePatternType.LITERAL, 'User:manytail', '*',
+    wait(ADMIN.create_acls([AclBinding(kind, name, ResourcePatternType.LITERAL,
+        'User:manytail', '*',
         operation, AclPermissionType.ALLOW) for operation in operations]))
 ";
 
@@ -123,7 +125,8 @@ fn a_password_that_is_sent_as_it_is_and_without_a_newline_is_accepted() {
     let (topic, identity) = (name_of("plain"), name_of("manytail-plain"));
     let program = "
 wait(ADMIN.create_topics([NewTopic(TOPIC, 4, 3)]))
-wait(ADMIN.create_acls([AclBinding(ResourceType.TOPIC, TOPIC, ResourcePatternType.LITERAL, 'User:plain', '*',
+wait(ADMIN.create_acls([AclBinding(ResourceType.TOPIC, TOPIC, ResourcePatternType.LITERAL,
+    'User:plain', '*',
     AclOperation.ALL, AclPermissionType.ALLOW)]))";
     cluster.administer(&topic, &identity, program);
     let settings = Kafka {
