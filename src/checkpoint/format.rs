@@ -48,8 +48,8 @@
 //! the earlier. An unknown tag, flag, kind or format and a `mark_len` over 64 are errors: a program
 //! that adds one must increase the version.
 //!
-//! A commit with a number is in doubt until a later frame says in item 9, or as `previous` in item 8,
-//! that it was made; if such a frame says another number, it was not, and its items count for
+//! A commit with a number is in doubt until a later frame says in item 9, or as `previous` in item
+//! 8, that it was made; if such a frame says another number, it was not, and its items count for
 //! nothing. The output alone knows whether the last one was made. Frames without a number count in
 //! either case, in their order.
 //!

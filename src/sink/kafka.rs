@@ -148,10 +148,20 @@ impl KafkaSink {
         brokers: &Brokers<'_>,
         poller: Rc<Poller>,
     ) -> Result<Self, SinkError> {
+        let properties = Properties::new(brokers.kafka)
+            .map_err(|why| SinkError::new(&name, "open", io::Error::other(why)))?;
+        Self::with(properties, name, brokers, poller)
+    }
+
+    fn with(
+        mut properties: Properties,
+        name: String,
+        brokers: &Brokers<'_>,
+        poller: Rc<Poller>,
+    ) -> Result<Self, SinkError> {
         let failed = |why: String| SinkError::new(&name, "open", io::Error::other(why));
         let routes = brokers.routes.ok_or_else(|| failed("it has no topic".to_owned()))?;
         let kafka = brokers.kafka;
-        let mut properties = Properties::new(kafka).map_err(failed)?;
         let topic = routes.destination.is_fixed().then(|| {
             let prefix = routes.destination.prefix(routes.host.as_bytes());
             String::from_utf8_lossy(&prefix).into_owned()

@@ -107,9 +107,12 @@ impl AsFd for Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         tracing::debug!(?level, facility, "kafka: {line}");
-        // The only way in which the library says at once that a transaction failed. Of a record
-        // that was refused there is a report, too, which says which one it was.
-        if facility == "TXNERR" {
+        // Not every failed connection is an error, too. The second is the only way in which the
+        // library says at once that a transaction failed. Of a record that was refused there is a
+        // report, too, which says which one it was.
+        if facility == "FAIL" {
+            failure::without_thread(line).clone_into(&mut self.reason());
+        } else if facility == "TXNERR" {
             let code = failure::code_in(line);
             if !failure::is_refusal(code) {
                 let said = failure::essence(line);
@@ -125,9 +128,6 @@ impl ClientContext for Context {
         tracing::debug!(%code, "kafka: {reason}");
         match code {
             Code::Fatal => self.heard().is_fatal = true,
-            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
-                reason.clone_into(&mut self.reason());
-            }
             Code::AllBrokersDown => {
                 let said = self.reason().clone();
                 let said = if said.is_empty() { reason } else { &said };

@@ -154,16 +154,21 @@ pub(super) fn code_in(line: &str) -> Code {
 
 /// What a log line about a transaction says, without the library's own terms around it.
 pub(super) fn essence(line: &str) -> &str {
-    let line = match line.split_once("]: ") {
-        Some((thread, rest)) if thread.starts_with("[thrd:") => rest,
-        _ => line,
-    };
+    let line = without_thread(line);
     let line = line.strip_prefix("Fatal transaction error: ").unwrap_or(line);
     let line = match line.strip_prefix("Current transaction failed in state ") {
         Some(rest) => rest.split_once(": ").map_or(rest, |(_, rest)| rest),
         None => line,
     };
     line.rsplit_once(" (").map_or(line, |(rest, _)| rest)
+}
+
+/// A log line without the name of the library's thread.
+pub(super) fn without_thread(line: &str) -> &str {
+    match line.split_once("]: ") {
+        Some((thread, rest)) if thread.starts_with("[thrd:") => rest,
+        _ => line,
+    }
 }
 
 fn sentence(code: Code, topic: Option<&str>, said: &str, names: &Names) -> String {
@@ -221,6 +226,10 @@ fn sentence(code: Code, topic: Option<&str>, said: &str, names: &Names) -> Strin
             or("authentication failed")
         ),
         Code::SSL => format!("TLS fails ({}): check the certificates", or("no reason")),
+        // The first question was not understood.
+        Code::AllBrokersDown if said.contains("APIVERSION_QUERY") => {
+            format!("{brokers}: {said}: do they expect TLS (the setting `security`)?")
+        }
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
             format!("{brokers}: {}", or("no answer"))
         }

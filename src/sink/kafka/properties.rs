@@ -12,12 +12,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext};
 
 use super::failure::{Failure, Kind, Names};
-use crate::config::{Compression, Kafka, Sasl, Security, refused_property};
+use crate::config::{Compression, Kafka, Sasl, Security, refused_property, refused_value};
 
 /// The library's queue takes this much: more than the engine has on its way at once.
 const QUEUE_KIB: &str = "65536";
 /// And this many records, so that very short ones do not take a multiple of their size.
-const QUEUE_RECORDS: &str = "500000";
+const QUEUE_RECORDS: u32 = 500_000;
 /// What the library puts into one batch, unless the settings say otherwise.
 const BATCH_BYTES: u32 = 1_000_000;
 /// The library collects records of a partition for this long.
@@ -35,6 +35,8 @@ pub(super) struct Properties {
     pub(super) identity: Option<String>,
     /// Most bytes of a batch, if a topic takes smaller ones than the library makes.
     batch_bytes: Option<u32>,
+    /// Most records in the library's queue.
+    pub(super) queue_records: u32,
 }
 
 impl Properties {
@@ -44,11 +46,9 @@ impl Properties {
     /// With the reason why no client can be made.
     pub(super) fn new(kafka: &Kafka) -> Result<Self, String> {
         for (name, value) in &kafka.properties {
-            if let Some(reason) = refused_property(name) {
+            let refused = refused_property(name).or_else(|| refused_value(name, value));
+            if let Some(reason) = refused {
                 return Err(format!("{name} in [kafka.properties]: {reason}"));
-            }
-            if name == "partitioner" && value == "random" {
-                return Err(format!("{name} in [kafka.properties]: random mixes up each file"));
             }
         }
         check_build(kafka)?;
@@ -67,8 +67,13 @@ impl Properties {
             user: kafka.user.clone().unwrap_or_default(),
             ..Names::default()
         };
-        let properties =
-            Properties { kafka: kafka.clone(), names, identity: None, batch_bytes: None };
+        let properties = Properties {
+            kafka: kafka.clone(),
+            names,
+            identity: None,
+            batch_bytes: None,
+            queue_records: QUEUE_RECORDS,
+        };
         properties.check()?;
         Ok(properties)
     }
@@ -134,7 +139,7 @@ impl Properties {
             config.set("linger.ms", LINGER_MILLISECONDS);
         }
         config.set("queue.buffering.max.kbytes", QUEUE_KIB);
-        config.set("queue.buffering.max.messages", QUEUE_RECORDS);
+        config.set("queue.buffering.max.messages", self.queue_records.to_string());
         config.set("topic.metadata.propagation.max.ms", "10000");
         self.share(&mut config);
         if let Some(bytes) = self.batch_bytes {

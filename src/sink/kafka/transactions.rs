@@ -143,7 +143,8 @@ mod tests {
     use super::*;
 
     fn numbers(number: u64, doubt: Option<Number>) -> Numbers {
-        Numbers::new(&Known { number, doubt, ..Known::default() })
+        let number_last = doubt.map_or(number, |doubt| doubt.this);
+        Numbers::new(&Known { number, number_last, doubt, ..Known::default() })
     }
 
     /// The brokers have a commit whose offsets were stored.

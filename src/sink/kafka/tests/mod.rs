@@ -16,6 +16,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::KafkaSink;
+use super::properties::Properties;
 use crate::config::{Alphabet, Format, Kafka, Nats, Routes, Template};
 use crate::sink::settle::{IsStored, Known, Number, Settle, Unsettled, Verdict};
 use crate::sink::{Brokers, Origin, Origins, Poller, Records, Sent, Sink, SinkError};
@@ -77,6 +78,16 @@ fn routes(topic: &str) -> Routes {
 
 /// A driver of a sink that is opened with these settings; `journal`: with a state directory.
 fn open(kafka: &Kafka, topic: &str, journal: Option<Journal>) -> Result<Driver, SinkError> {
+    open_with(kafka, topic, journal, |_| {})
+}
+
+/// The same, with other properties than the settings can have.
+fn open_with(
+    kafka: &Kafka,
+    topic: &str,
+    journal: Option<Journal>,
+    change: impl FnOnce(&mut Properties),
+) -> Result<Driver, SinkError> {
     if std::env::var_os("TRACE").is_some() {
         let _ = tracing_subscriber::fmt()
             .with_ansi(false)
@@ -94,8 +105,11 @@ fn open(kafka: &Kafka, topic: &str, journal: Option<Journal>) -> Result<Driver, 
     };
     let poll = Poll::new().expect("epoll");
     let poller = Poller { registry: poll.registry().try_clone().expect("dup"), token: Token(7) };
-    let mut sink =
-        Box::new(KafkaSink::open(format!("kafka:{topic}"), &brokers, std::rc::Rc::new(poller))?);
+    let name = format!("kafka:{topic}");
+    let mut properties = Properties::new(kafka)
+        .map_err(|why| SinkError::new(&name, "open", std::io::Error::other(why)))?;
+    change(&mut properties);
+    let mut sink = Box::new(KafkaSink::with(properties, name, &brokers, std::rc::Rc::new(poller))?);
     let is_kept = journal.is_some();
     let journal = journal.unwrap_or_default();
     let mut is_awaiting = false;
@@ -214,7 +228,7 @@ impl Driver {
                     destination: topic.as_bytes(),
                     key: key.as_bytes(),
                 });
-                of.push(origins.of(text.len() + 1, (self.accepted + at) as u64));
+                of.push(origins.of(text.len() + 1, (self.accepted + at) as u64, false));
             }
             match self.sink.send(Records::with_origins(&bytes, &of, &origins), now)? {
                 Sent::Accepted(0) | Sent::Blocked => break,
