@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-#[cfg(not(feature = "nats"))]
+#[cfg(not(all(feature = "kafka", feature = "nats")))]
 use crate::config::Build;
 use crate::config::{Format, Kafka, Nats, Output, Routes};
 use crate::diagnostics::notices::NoticeCounts;
@@ -317,8 +317,7 @@ pub(crate) fn open(
         Output::Kafka(_) => Box::new(kafka::KafkaSink::open(name, brokers, poller)?),
         #[cfg(not(feature = "kafka"))]
         Output::Kafka(_) => {
-            let why = "this build of manytail has no client for Kafka: the packages have it, and \
-                `cargo build --features kafka-tls`";
+            let why = Build::missing("Kafka", "kafka-tls");
             return Err(SinkError::new(&name, "open", io::Error::other(why)));
         }
         Output::Nats(_) => open_nats(name, brokers, poller)?,

@@ -1,8 +1,8 @@
 //! What a state directory and its output agreed on: under which name and number they commit, and
 //! which commit may have been made or not.
 //!
-//! In: the frames of a journal, in order; later the output's answer. Out: items that count; what the
-//! output has to know at a start.
+//! In: the frames of a journal, in order; later the output's answer. Out: items that count; what
+//! the output has to know at a start.
 //! Always holds: a commit in doubt, and what was stored after it, counts for nothing before it is
 //! decided.
 
