@@ -6,11 +6,10 @@
 //! environment variables `SEEDS`, `FIRST`, `JOBS`, `WITHOUT`, `OPERATIONS`.
 //!
 //! [`world`] and [`queue`] are the kernel, [`kernel`] is the engine's view of it, [`workload`] and
-//! [`writers`] are the other processes, [`faults`] are errors, [`receiver`] is the output (or [`broker`], with [`transactions`] or a
-//! [`stream`]),
-//! [`turning`] the loop, [`model`] the oracle, [`property`] its verdicts, [`mutants`] and
-//! [`caught`] prove that it detects faults, [`rare_branches`] proves that the lives reach every
-//! rare branch of the engine.
+//! [`writers`] are the other processes, [`faults`] are errors, [`receiver`] is the output (or
+//! [`broker`], with [`transactions`] or a [`stream`]), [`turning`] the loop, [`model`] the oracle,
+//! [`property`] its verdicts, [`mutants`] and [`caught`] prove that it detects faults,
+//! [`rare_branches`] proves that the lives reach every rare branch of the engine.
 //!
 //! Half of the seeds have a state directory, and crash: [`durability`] says when, [`disk`] and
 //! [`output_file`] survive (as [`cached_file`]s), [`committer`] stands for the commit thread,
