@@ -50,6 +50,8 @@ const UNREACHED: &[(&str, &str)] = &[
 /// Rare branches that need more seeds than a test can run: they are required from
 /// [`SEEDS_FOR_RARE`] on, which `scripts/simulate` runs.
 const RARE: &[&str] = &[
+    "a commit in doubt was found to be made within a run",
+    "a commit that could not be stored was found to be made",
     "a PATH lay in a directory that was let go",
     "a file that the journal knows was listed under a name that does not match",
     "a file under a name that does not match had the inode of another one in the journal",
