@@ -2,6 +2,7 @@
 
 use super::*;
 
+use rdkafka::message::Headers;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -86,7 +87,6 @@ fn a_record_that_the_client_refuses_stops_the_output_or_is_left_out() {
     let cluster = cluster();
     for on_refused in [OnRefused::Block, OnRefused::Skip] {
         let mut kafka = Kafka { on_refused, ..settings(&cluster) };
-        kafka.headers = Header::NAMES.map(|(_, header)| header).to_vec();
         kafka.properties.insert("message.max.bytes".to_owned(), "2000".to_owned());
         let mut driver = open(&kafka, "jobs", None).unwrap();
         driver.add("jobs", 10);
@@ -124,6 +124,30 @@ fn records_that_fail_for_a_while_are_sent_again_and_those_that_arrived_are_not()
     let mut all: Vec<usize> = found.into_values().flatten().collect();
     all.sort_unstable();
     assert!(all.into_iter().eq(0..200), "each one once");
+}
+
+#[test]
+fn each_record_carries_the_headers_that_are_asked_for() {
+    let cluster = cluster();
+    let headers = vec![Header::Offset, Header::Path, Header::Host, Header::File];
+    let kafka = Kafka { headers, ..settings(&cluster) };
+    let mut driver = open(&kafka, "jobs", None).unwrap();
+    driver.add("jobs", 12);
+    driver.until_all_is_acknowledged();
+    let mut count = 0;
+    read(&cluster.bootstrap_servers(), "jobs", "read_committed", |message| {
+        let value = std::str::from_utf8(message.payload().unwrap()).unwrap();
+        let headers = message.headers().unwrap();
+        let told: Vec<_> = headers
+            .iter()
+            .map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap()))
+            .collect();
+        let expected =
+            [("offset", value), ("path", "/jobs/a.log"), ("host", "node1"), ("file", "1-2-0")];
+        assert_eq!(told, expected);
+        count += 1;
+    });
+    assert_eq!(count, 12);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::KafkaSink;
@@ -88,6 +88,7 @@ fn open_with(
     journal: Option<Journal>,
     change: impl FnOnce(&mut Properties),
 ) -> Result<Driver, SinkError> {
+    // What the sink and the library say, for who looks into a failure.
     if std::env::var_os("TRACE").is_some() {
         let _ = tracing_subscriber::fmt()
             .with_ansi(false)
@@ -222,7 +223,7 @@ impl Driver {
             for (at, (topic, key, text)) in next.iter().enumerate() {
                 bytes.extend_from_slice(text.as_bytes());
                 bytes.push(b'\n');
-                origins.push(&Origin {
+                origins.begin(&Origin {
                     file: b"1-2-0",
                     path: b"/jobs/a.log",
                     destination: topic.as_bytes(),
@@ -324,6 +325,18 @@ impl Driver {
 
 /// All that a consumer sees of a topic up to its present end: keys with their texts, in order.
 fn consume(bootstrap: &str, topic: &str, isolation: &str) -> BTreeMap<String, Vec<usize>> {
+    let mut found = BTreeMap::<String, Vec<usize>>::new();
+    read(bootstrap, topic, isolation, |message| {
+        let key = String::from_utf8(message.key().expect("a key").to_vec()).expect("text");
+        let text = std::str::from_utf8(message.payload().expect("a value")).expect("text");
+        let number = text.trim_start_matches('x').parse().expect("a number");
+        found.entry(key).or_default().push(number);
+    });
+    found
+}
+
+/// Calls for each message of a topic up to its present end.
+fn read(bootstrap: &str, topic: &str, isolation: &str, mut take: impl FnMut(&BorrowedMessage<'_>)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "test-reader")
@@ -340,21 +353,14 @@ fn consume(bootstrap: &str, topic: &str, isolation: &str) -> BTreeMap<String, Ve
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
     }
     consumer.assign(&list).expect("assigned");
-    let (mut ended, mut found) = (0, BTreeMap::<String, Vec<usize>>::new());
+    let mut ended = 0;
     while ended < partitions {
         match consumer.poll(PATIENCE).expect("an end of each partition") {
-            Ok(message) => {
-                let key = String::from_utf8(message.key().expect("a key").to_vec()).expect("text");
-                let text = std::str::from_utf8(message.payload().expect("a value")).expect("text");
-                let number = text.trim_start_matches('x').parse().expect("a number");
-                found.entry(key).or_default().push(number);
-                let _ = message.headers().map(|headers| headers.count());
-            }
+            Ok(message) => take(&message),
             Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
             Err(error) => panic!("{error}"),
         }
     }
-    found
 }
 
 /// Each of the first `count` records is there exactly once, and each key's in order.
