@@ -169,7 +169,7 @@ def consume_kafka(addresses, writer, verdict, until):
 
     consumer = Consumer({
         "bootstrap.servers": addresses, "group.id": f"judge-{os.getpid()}", "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed", "enable.auto.commit": False, "enable.partition.eof": False,
+        "isolation.level": "read_committed", "enable.auto.commit": False, "log_level": 2,
     })
     consumer.assign([TopicPartition("jobs", partition, 0) for partition in range(8)])
     while verdict.missing(writer) > 0 and time.time() < until:
@@ -193,12 +193,21 @@ def consume_nats(addresses, writer, verdict, until):
         servers = ["nats://" + address for address in addresses.split(",")]
         client = await nats.connect(servers=servers)
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE)
-        reader = await client.jetstream(timeout=10).pull_subscribe("jobs.>", stream="JOBS", config=config)
+        while True:
+            try:
+                jetstream = client.jetstream(timeout=10)
+                reader = await jetstream.pull_subscribe("jobs.>", stream="JOBS", config=config)
+                break
+            except (nats.errors.Error, asyncio.TimeoutError):
+                # The nodes may still elect a leader.
+                if time.time() > until:
+                    raise
+                await asyncio.sleep(0.5)
         quiet = 0
         while quiet < 5 and time.time() < until:
             try:
                 messages = await reader.fetch(1000, timeout=1)
-            except (nats.errors.TimeoutError, nats.js.errors.APIError):
+            except (nats.errors.Error, asyncio.TimeoutError):
                 messages = []
             for message in messages:
                 verdict.take(message.data, writer)
