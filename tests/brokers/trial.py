@@ -19,6 +19,13 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 BROKERS = os.path.join(HERE, "..", "..", "scripts", "brokers")
 PATIENCE = 180
+# What the last process counted of its output.
+COUNTERS = [
+    "manytail_output_commits_total",
+    "manytail_output_recoveries_total",
+    "manytail_output_resent_bytes_total",
+    "manytail_output_refused_records_total",
+]
 
 
 def brokers(*arguments):
@@ -191,7 +198,10 @@ def consume_nats(addresses, writer, verdict, until):
 
     async def read():
         servers = ["nats://" + address for address in addresses.split(",")]
-        client = await nats.connect(servers=servers)
+        async def ignore(_error):
+            pass
+
+        client = await nats.connect(servers=servers, error_cb=ignore)
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE)
         while True:
             try:
@@ -230,12 +240,19 @@ def settings_of(kind, directory, tree, addresses):
     with open(path, "w") as file:
         file.write(f'output = "{"kafka:jobs" if kind == "kafka" else "nats:jobs.node7"}"\n')
         file.write(f'paths = ["{tree}"]\nstate_dir = "{directory}/state"\ncommit_interval = "200ms"\n')
+        file.write(f'metrics = ["textfile:{directory}/manytail.prom"]\n')
         if kind == "kafka":
             file.write(f'[kafka]\nbrokers = {json.dumps(addresses.split(","))}\n')
         else:
             servers = json.dumps(["nats://" + address for address in addresses.split(",")])
             file.write(f'[nats]\nservers = {servers}\nstream = "JOBS"\ncreate = true\n')
     return path
+
+
+def counters_of(directory):
+    with open(os.path.join(directory, "manytail.prom")) as file:
+        values = dict(line.rsplit(" ", 1) for line in file if not line.startswith("#"))
+    return {name: float(values[name]) for name in COUNTERS}
 
 
 def identity_of(directory):
@@ -279,11 +296,15 @@ def main():
             manytail.process.kill()
         brokers("stop", cluster)
     missing = verdict.missing(writer)
+    counters = counters_of(directory)
+    # It wrote the last lines: with transactions, by commits of its own.
+    is_counted = (counters["manytail_output_commits_total"] > 0) == (kind == "kafka")
     troubles = ", ".join(f"{count} {what}" for what, count in trouble.counts.items() if count)
     print(f"{kind}: {sum(writer.next)} lines of {files} files, {writer.rotations} rotations; manytail killed {manytail.kills} times, {troubles}")
     print(f"{kind}: {verdict.records} records read: {missing} missing, {verdict.repeated} repeated, {verdict.changed} changed, "
           f"{verdict.disordered} out of order; exit {code}")
-    if missing or verdict.repeated or verdict.changed or verdict.disordered or code:
+    print(f"{kind}: the last process counted {counters}")
+    if missing or verdict.repeated or verdict.changed or verdict.disordered or code or not is_counted:
         with open(os.path.join(directory, "manytail.log")) as log:
             sys.stderr.writelines(log.readlines()[-40:])
         sys.exit(1)
