@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 
 use bitflags::bitflags;
 
-use crate::checkpoint::numbers::{OutputCommit, Unsettled};
+use crate::checkpoint::numbers::{IsStored, OutputCommit, Unsettled};
 use crate::config::Format;
 use crate::sys::FileId;
 
@@ -123,6 +123,14 @@ pub enum Work {
     Complete,
     /// Store nothing: only the output commits.
     Deliver,
+}
+
+impl Work {
+    /// Whether this work stored the offsets of a commit. `is_ok`: it succeeded.
+    #[must_use]
+    pub fn stored(self, is_ok: bool) -> IsStored {
+        if is_ok && self != Work::Deliver { IsStored::Yes } else { IsStored::No }
+    }
 }
 
 /// One task that may block.

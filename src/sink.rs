@@ -5,6 +5,40 @@
 //! Always holds: a sink never blocks the loop, never reorders and never drops bytes; the caller
 //! keeps what was not accepted.
 
+/// What a sink answers that is no regular file: it has no point, no place and no owner, gives
+/// nothing back, and has nothing to reopen.
+macro_rules! no_regular_file {
+    () => {
+        fn point(&mut self) -> Option<$crate::sink::FilePoint> {
+            None
+        }
+
+        fn withdraw(&mut self, _bytes: u64) -> bool {
+            false
+        }
+
+        fn reopen(&mut self) -> Result<(), $crate::sink::SinkError> {
+            Ok(())
+        }
+
+        fn place(&mut self) -> $crate::sink::Place {
+            $crate::sink::Place::Here
+        }
+
+        fn replace(&mut self, _from: Option<u64>) -> Result<(), $crate::sink::SinkError> {
+            Ok(())
+        }
+
+        fn owed(&self) -> u64 {
+            0
+        }
+
+        fn own_file(&self) -> Option<(u64, u64)> {
+            None
+        }
+    };
+}
+
 mod backoff;
 mod boundary;
 mod channel;
@@ -231,10 +265,10 @@ pub trait Sink {
 ///
 /// # Two kinds
 /// * A stream numbers what it stores. A commit stores the last such number
-///   ([`Receiver::sequence`]); at the next start the stream tells what it has beyond.
+///   ([`Receiver::sequence`]); at the next start the stream answers what it has beyond.
 /// * With transactions nothing is acknowledged before a commit. [`Receiver::settle`] begins one:
 ///   offsets are stored under a number, then the receiver commits that number together with the
-///   records. At the next start, or when the receiver was lost, it tells which number it has.
+///   records. At the next start, or when the receiver was lost, it answers which number it has.
 ///
 /// Like those of [`Sink`], no call blocks.
 pub trait Receiver {

@@ -15,7 +15,7 @@ use mio::Waker;
 
 use super::store::Store;
 use super::{CommitError, Committer, Done, Job, Work};
-use crate::checkpoint::numbers::{IsStored, Unsettled};
+use crate::checkpoint::numbers::Unsettled;
 use crate::sys::Disk;
 use crate::sys::again::again;
 
@@ -136,9 +136,7 @@ fn perform<D: Disk>(store: &mut Store<D>, job: Job) -> Done {
         stamp(store, output);
     }
     let Job { work, mut payload, commit, .. } = job;
-    let is_stored =
-        if result.is_ok() && work != Work::Deliver { IsStored::Yes } else { IsStored::No };
-    let settled = commit.map(|commit| commit.call(is_stored));
+    let settled = commit.map(|commit| commit.call(work.stored(result.is_ok())));
     payload.clear();
     Done {
         work,

@@ -285,6 +285,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let (files, rewrites) = (&self.files, &mut self.reading.rewrites);
             let got = rewrites.leave_old_out(files, pass.id, mark_len, read, got < wanted);
             pass.budget = pass.budget.saturating_sub(got - mark_len);
+            if let Some(routing) = &mut self.reading.routing {
+                let file = (pass.id, &*self.path);
+                routing.begin(&self.files, &self.coverage.inputs, file, &mut self.outbox);
+            }
             if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
                 return Ok(Some(end));
             }

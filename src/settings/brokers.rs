@@ -95,7 +95,7 @@ pub static BROKERS: [Row; 29] = [
     row(Key::NatsPasswordFile, (NATS, "nats.password_file"), Kind::File, Err("none"),
         "The file with the password"),
     row(Key::NatsTls, (NATS, "nats.tls"), Kind::Boolean, Ok("false"),
-        "Require TLS, also where servers are said as `nats://`"),
+        "Require TLS, also where servers are given as `nats://`"),
     row(Key::NatsCaFile, (NATS, "nats.ca_file"), Kind::File, Err("those of the system"),
         "Certificates in PEM of those who may vouch for the servers"),
     row(Key::NatsCertificateFile, (NATS, "nats.certificate_file"), Kind::File, Err("none"),

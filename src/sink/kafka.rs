@@ -40,9 +40,7 @@ use self::window::Window;
 use super::backoff::Backoff;
 use super::outage::Outage;
 use super::settle::Mismatch;
-use super::{
-    Brokers, FilePoint, Place, Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants,
-};
+use super::{Brokers, Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants};
 use crate::config::{Header, OnRefused};
 
 /// After a failure the next client comes soon ...
@@ -50,7 +48,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// ... and when it fails again and again, not more often than this: all that was accepted is sent
 /// each time.
 const RETRY_LONGEST: Duration = Duration::from_secs(15);
-/// No broker confirmed a record for so long: that is said. A new leader is found in less, and a
+/// No broker confirmed a record for so long: this is logged. A new leader is found in less, and a
 /// transaction lasts longer.
 const STALLED: Duration = Duration::from_secs(7);
 /// The brokers do not accept us any more, and confirmed nothing for so long: the next client reads
@@ -107,7 +105,7 @@ pub(super) struct KafkaSink {
     link: Link,
     mode: Mode,
     window: Window,
-    /// A client was lost, and with it what was accepted: that has to be told.
+    /// A client was lost, and with it what was accepted: the engine has to know.
     is_restart_due: bool,
     /// What failed, until the client can be given up.
     broken: Option<Failure>,
@@ -302,33 +300,7 @@ impl Sink for KafkaSink {
         [stalled, locked_out, self.refused_until].into_iter().flatten().min()
     }
 
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn point(&mut self) -> Option<FilePoint> {
-        None
-    }
-
-    fn withdraw(&mut self, _bytes: u64) -> bool {
-        false
-    }
-
-    fn place(&mut self) -> Place {
-        Place::Here
-    }
-
-    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn owed(&self) -> u64 {
-        0
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
+    no_regular_file!();
 
     fn state(&self) -> SinkState {
         let state = self.outage.state();

@@ -24,7 +24,7 @@ use super::backoff::Backoff;
 use super::boundary::Boundary;
 use super::channel::{Channel, Input, Offer, Way};
 use super::outage::Outage;
-use super::{FilePoint, Place, Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants};
+use super::{Poller, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants};
 use crate::sys;
 
 /// A restarted peer is back within milliseconds ...
@@ -283,33 +283,7 @@ impl Sink for SocketSink {
         }
     }
 
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn point(&mut self) -> Option<FilePoint> {
-        None
-    }
-
-    fn withdraw(&mut self, _bytes: u64) -> bool {
-        false
-    }
-
-    fn place(&mut self) -> Place {
-        Place::Here
-    }
-
-    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn owed(&self) -> u64 {
-        0
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
+    no_regular_file!();
 
     fn state(&self) -> SinkState {
         SinkState { is_connected: matches!(self.link, Link::Up(_)), ..self.outage.state() }

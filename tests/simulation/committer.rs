@@ -14,7 +14,7 @@ use std::time::Duration;
 use manytail::testing::checkpoint::format::{Item, items};
 use manytail::testing::checkpoint::store::Store;
 use manytail::testing::checkpoint::{CommitError, Committer, Done, Job, Work};
-use manytail::testing::sink::{IsStored, Unsettled};
+use manytail::testing::sink::Unsettled;
 use nix::errno::Errno;
 
 use crate::disk::FakeDisk;
@@ -85,9 +85,7 @@ impl SimulatedCommitter {
         self.shared.borrow_mut().may_crash_in_commit();
         // The broker learns the time.
         drop(self.shared.borrow().broker());
-        let is_stored =
-            if is_ok && job.work != Work::Deliver { IsStored::Yes } else { IsStored::No };
-        let settled = commit.call(is_stored);
+        let settled = commit.call(job.work.stored(is_ok));
         let mut simulated = self.shared.borrow_mut();
         simulated.trace(|| format!("        the output commits: {settled:?}"));
         simulated.take_news();

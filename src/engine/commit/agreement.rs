@@ -3,17 +3,15 @@
 //! In: questions, and commits that were made. Out: what is asked, for people, too.
 //! Always holds: one question at a time.
 
-use crate::sink::Number;
+use crate::sink::{IsStored, Number};
 
 /// What the receiver is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// What it has beyond what the journal says.
     Start,
-    /// Whether it made the commit with this number, which is stored.
-    Commit(Number),
-    /// Whether it made the commit with this number, which could not be stored.
-    Delivery(Number),
+    /// Whether it made the commit with this number, which is stored or could not be.
+    Commit(Number, IsStored),
     /// Whether it can go on: what it accepted since the last commit is lost.
     Lost,
 }
@@ -58,7 +56,7 @@ impl Agreement {
     /// What the receiver is asked, for people. `doubt`: the commit that is in doubt at a start.
     pub(super) fn question(&self, doubt: Option<Number>) -> Option<String> {
         Some(match (self.asked?, doubt) {
-            (Asked::Commit(number) | Asked::Delivery(number), _) | (Asked::Start, Some(number)) => {
+            (Asked::Commit(number, _), _) | (Asked::Start, Some(number)) => {
                 format!("was commit {} made?", number.this)
             }
             (Asked::Start, None) => "what does it have beyond the last commit?".to_owned(),

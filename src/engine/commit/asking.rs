@@ -2,20 +2,20 @@
 //!
 //! In: the verdicts of the sink, the outcomes of jobs. Out: which commit was made; records that are
 //! offered again.
-//! Always holds: nothing is read before the receiver told what it has beyond the journal, and
+//! Always holds: nothing is read before the receiver answered what it has beyond the journal, and
 //! nothing is offered while a commit is in doubt. No new journal is begun while a commit is in
 //! doubt: the old one has both sides of it.
 
 use std::time::Instant;
 
+use crate::checkpoint::Done;
 use crate::checkpoint::reconcile::advance;
-use crate::checkpoint::{Done, Work};
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::commit::agreement::Asked;
 use crate::engine::commit::commits::{Commits, UnderWay};
 use crate::engine::{Engine, EngineError};
 use crate::rare::rare;
-use crate::sink::{IsStored, Sink, Unsettled, Verdict};
+use crate::sink::{IsStored, Number, Sink, Unsettled, Verdict};
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
@@ -25,7 +25,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.offsets.get()?.question()
     }
 
-    /// Whether nothing is read because the receiver has not told yet what it has.
+    /// Whether nothing is read because the receiver has not answered yet what it has.
     pub fn awaits_receiver(&self) -> bool {
         self.offsets.get().is_some_and(Commits::is_asked_at_start)
     }
@@ -96,23 +96,25 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// In a run, after the receiver was lost.
     fn go_on_after(&mut self, asked: Asked, verdict: &Verdict, now: Instant) {
-        let made = matches!(verdict, Verdict::Made).then_some(asked);
-        if let Some(Asked::Commit(number)) = made {
-            rare!("a commit in doubt was found to be made within a run");
-            self.take_settled(IsStored::Yes, now);
-            let Some(commits) = self.offsets.get_mut() else { return };
-            commits.agreement.made(number.this);
-        } else if let Some(Asked::Delivery(_)) = made {
-            rare!("a commit that could not be stored was found to be made");
-            self.take_settled(IsStored::No, now);
-        } else {
-            rare!("what a receiver accepted was offered again within a run");
-            self.observer.stats.resent_bytes += self.outbox.offer_again();
-            let Some(commits) = self.offsets.get_mut() else { return };
-            if let Asked::Commit(number) = asked {
-                // Paths in the frame that was dropped are not stored.
-                commits.ledger.doubt_paths();
-                commits.agreement.made(number.previous);
+        match (verdict, asked) {
+            (Verdict::Made, Asked::Commit(number, is_stored)) => {
+                match is_stored {
+                    IsStored::Yes => rare!("a commit in doubt was found to be made within a run"),
+                    IsStored::No => {
+                        rare!("a commit that could not be stored was found to be made");
+                    }
+                }
+                self.commit_made(number, is_stored, now);
+            }
+            _ => {
+                rare!("what a receiver accepted was offered again within a run");
+                self.observer.stats.resent_bytes += self.outbox.offer_again();
+                let Some(commits) = self.offsets.get_mut() else { return };
+                if let Asked::Commit(number, IsStored::Yes) = asked {
+                    // Paths in the frame that was dropped are not stored.
+                    commits.ledger.doubt_paths();
+                    commits.agreement.made(number.previous);
+                }
             }
         }
         let Engine { outbox, output_file, offsets, .. } = self;
@@ -121,13 +123,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.output_resumes(output_file, outbox);
     }
 
-    /// All that the output accepted is acknowledged, by a commit of its own.
-    fn take_settled(&mut self, is_stored: IsStored, now: Instant) {
+    /// The output made a commit: all that it accepted is acknowledged.
+    fn commit_made(&mut self, number: Number, is_stored: IsStored, now: Instant) {
         let Some(commits) = self.offsets.get_mut() else { return };
         commits.changed_since.get_or_insert(now);
         let reached = self.outbox.reached(self.config.format);
         match is_stored {
-            IsStored::Yes => commits.ledger.settle(&reached),
+            IsStored::Yes => {
+                commits.agreement.made(number.this);
+                commits.ledger.settle(&reached);
+            }
             IsStored::No => reached.iter().for_each(|reached| commits.ledger.acknowledge(reached)),
         }
         let lag = &mut self.schedule.lag;
@@ -143,28 +148,23 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         outcome: &Result<(), Unsettled>,
         now: Instant,
     ) {
-        let is_stored = done.result.is_ok() && done.work != Work::Deliver;
+        let is_stored = done.work.stored(done.result.is_ok());
+        let number = under_way.number.expect("its commit has a number");
         let Some(commits) = self.offsets.get_mut() else { return };
         match outcome {
             Ok(()) => {
                 self.observer.stats.output_commits += 1;
-                if is_stored {
-                    let number = under_way.number.expect("its commit has a number");
-                    commits.agreement.made(number.this);
-                    self.take_settled(IsStored::Yes, now);
-                } else {
+                if is_stored == IsStored::No {
                     rare!("an output committed what the journal could not store");
-                    self.take_settled(IsStored::No, now);
                 }
+                self.commit_made(number, is_stored, now);
             }
             Err(why) => {
                 self.observer.stats.output_recoveries += 1;
-                let number = under_way.number.expect("its commit has a number");
-                let asked = if is_stored { Asked::Commit(number) } else { Asked::Delivery(number) };
-                commits.agreement.ask(asked);
+                commits.agreement.ask(Asked::Commit(number, is_stored));
                 self.outbox.hold(true);
                 self.outbox.block(now);
-                if is_stored {
+                if is_stored == IsStored::Yes {
                     commits.give_back(under_way);
                 }
                 notice!(warn: self.observer.notices, Cause::OutputCommit, now,

@@ -149,9 +149,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// remembered for ten minutes. Where globs changed, everything below is listed again, in
     /// slices.
     pub fn reload(&mut self, new: Vec<InputConfig>, now: Now) {
-        if let Some(routing) = &mut self.reading.routing {
-            routing.forget();
-        }
         if self.discovery.is_started {
             rare!("the settings were read again");
         }

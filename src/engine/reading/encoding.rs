@@ -199,9 +199,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let begin = self.outbox.bytes().len();
             self.outbox.bytes().extend_from_slice(whole);
             records = count;
-            if let Some(routing) = &mut self.reading.routing {
-                routing.begin(&self.files, &self.coverage.inputs, pass.id, &self.path);
-                routing.note_lines(begin, first_offset, &mut self.outbox);
+            if self.reading.routing.is_some() {
+                self.outbox.note_lines(begin, first_offset);
             }
         }
         let (consumed, has_room) = loop {
@@ -224,9 +223,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let begin = self.outbox.bytes().len();
             self.reading.encoder.encode(&line, self.outbox.bytes());
             records += 1;
-            if let Some(routing) = &mut self.reading.routing {
-                routing.begin(&self.files, &self.coverage.inputs, pass.id, &self.path);
-                routing.note_record(begin, &line, &mut self.outbox);
+            if self.reading.routing.is_some() {
+                self.outbox.note_record(begin, line.offset, !line.ended);
             }
             if line.ended {
                 if lines.consumed() == data.len() {

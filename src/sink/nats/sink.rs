@@ -22,8 +22,8 @@ use crate::config::{Routes, subject_filter};
 use crate::sink::backoff::Backoff;
 use crate::sink::outage::Outage;
 use crate::sink::{
-    Brokers, FilePoint, IsStored, Known, Place, Poller, Receiver, Records, Sent, Settle, Sink,
-    SinkError, SinkState, Verdict, Wants,
+    Brokers, IsStored, Known, Poller, Receiver, Records, Sent, Settle, Sink, SinkError, SinkState,
+    Verdict, Wants,
 };
 
 /// The thread's stack: the client library polls deep futures on it.
@@ -194,33 +194,7 @@ impl Sink for NatsSink {
         None
     }
 
-    fn point(&mut self) -> Option<FilePoint> {
-        None
-    }
-
-    fn withdraw(&mut self, _bytes: u64) -> bool {
-        false
-    }
-
-    fn reopen(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn place(&mut self) -> Place {
-        Place::Here
-    }
-
-    fn replace(&mut self, _from: Option<u64>) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn owed(&self) -> u64 {
-        0
-    }
-
-    fn own_file(&self) -> Option<(u64, u64)> {
-        None
-    }
+    no_regular_file!();
 
     fn state(&self) -> SinkState {
         let state = self.outage.state();
