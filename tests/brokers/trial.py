@@ -45,6 +45,14 @@ class Writer(threading.Thread):
     def line(self, log, number):
         return f"log {log} line {number} {'x' * (number * 7 % 90)}"
 
+    def append(self, log, count):
+        path = os.path.join(self.tree, f"d{log % 20}", f"{log}.log")
+        first = self.next[log]
+        with open(path, "a") as file:
+            file.write("".join(self.line(log, first + n) + "\n" for n in range(count)))
+        self.next[log] += count
+        return path
+
     def run(self):
         began, written = time.time(), 0
         while time.time() < self.until:
@@ -52,11 +60,7 @@ class Writer(threading.Thread):
             while due > 0:
                 log = self.random.randrange(len(self.next))
                 count = min(due, 10)
-                path = os.path.join(self.tree, f"d{log % 20}", f"{log}.log")
-                first = self.next[log]
-                with open(path, "a") as file:
-                    file.write("".join(self.line(log, first + n) + "\n" for n in range(count)))
-                self.next[log] += count
+                path = self.append(log, count)
                 written, due = written + count, due - count
                 if self.random.randrange(200) == 0:
                     self.rotations += 1
@@ -287,6 +291,9 @@ def main():
         trouble.start()
         writer.join()
         trouble.join()
+        # After the last kill, so that the last process has something to commit.
+        for log in range(files):
+            writer.append(log, 1)
         verdict = Verdict()
         consume = consume_kafka if kind == "kafka" else consume_nats
         consume(addresses, writer, verdict, time.time() + PATIENCE)
@@ -297,7 +304,6 @@ def main():
         brokers("stop", cluster)
     missing = verdict.missing(writer)
     counters = counters_of(directory)
-    # It wrote the last lines: with transactions, by commits of its own.
     is_counted = (counters["manytail_output_commits_total"] > 0) == (kind == "kafka")
     troubles = ", ".join(f"{count} {what}" for what, count in trouble.counts.items() if count)
     print(f"{kind}: {sum(writer.next)} lines of {files} files, {writer.rotations} rotations; manytail killed {manytail.kills} times, {troubles}")
