@@ -9,6 +9,7 @@
 //! its meaning, and [`store`] manages the files through [`Disk`](crate::sys::Disk). The engine
 //! submits [`Job`]s to a [`Committer`], which makes blocking calls on a thread of its own.
 
+mod again;
 pub(crate) mod format;
 pub(crate) mod journal;
 pub(crate) mod numbers;

@@ -41,8 +41,8 @@ use run::RunOptions;
 pub enum Command {
     /// Follow files.
     Run(Box<Settings>),
-    /// Say which settings hold; and, if wanted, try the output.
-    Check(Box<Settings>, Style, bool),
+    /// Print which settings hold, and try the output; or print which input follows some paths.
+    Check(Box<Settings>, Style, bool, Vec<PathBuf>),
     /// Look into a state directory, or edit it.
     Offsets(Request),
     /// Look whether a run has what it needs.
@@ -122,8 +122,9 @@ fn parse_for(
     };
     match parsed.command {
         Subcommands::Run(options) => settings("run", options).map(Command::Run),
-        Subcommands::Check(options) => settings("check", options.run)
-            .map(|settings| Command::Check(settings, options.report, options.connect)),
+        Subcommands::Check(options) => settings("check", options.run).map(|settings| {
+            Command::Check(settings, options.report, options.connect, options.path)
+        }),
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
         Subcommands::Doctor(options) => doctor::call(options, variables).map(Command::Doctor),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),

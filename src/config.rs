@@ -5,6 +5,7 @@
 //! Always holds: the error for a text says what would be accepted.
 
 mod brokers;
+mod job;
 mod metrics;
 mod output;
 mod template;
@@ -16,8 +17,10 @@ use std::time::Duration;
 pub(crate) use brokers::{
     BrokerError, Build, Certificates, Compression, Header, Kafka, Nats, OnRefused, Sasl, Security,
     parse_addresses, parse_broker, parse_key, parse_server, parse_stream, parse_topic,
-    refused_property, refused_value,
+    record_bytes_max, refused_property, refused_value,
 };
+pub use job::JobRules;
+pub(crate) use job::{ID, JobPattern, UID, below_path, file_name};
 pub use metrics::Metrics;
 pub use output::Output;
 pub(crate) use output::TOPIC_BYTES_MAX;
@@ -95,6 +98,31 @@ impl Binary {
         [("deliver", Binary::Deliver), ("skip", Binary::Skip)];
 }
 
+/// The name of a value, from a table that has all values.
+pub(crate) fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+    names.iter().find(|(_, known)| known == value).expect("every value has a name").0
+}
+
+/// What a carriage return is that no newline follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CarriageReturn {
+    /// A byte of the line.
+    Data,
+    /// The end of a record.
+    Split,
+    /// The same, and of the records of one read that it ends, only the last one is delivered.
+    Latest,
+}
+
+impl CarriageReturn {
+    /// Every value with its name.
+    pub const NAMES: [(&'static str, CarriageReturn); 3] = [
+        ("data", CarriageReturn::Data),
+        ("split", CarriageReturn::Split),
+        ("latest", CarriageReturn::Latest),
+    ];
+}
+
 /// Which symbolic links below PATH are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symlinks {
@@ -158,6 +186,10 @@ pub struct InputConfig {
     pub from: StartAt,
     /// What happens to new files whose first block is binary.
     pub binary: Binary,
+    /// Whether carriage returns end records.
+    pub carriage_return: CarriageReturn,
+    /// What records tell of the job whose log they are of.
+    pub job: JobRules,
     /// Added to each json record, in this order.
     pub labels: Vec<(String, String)>,
 }
@@ -171,6 +203,13 @@ pub struct Routes {
     pub key: Template,
     /// The host's name, for both.
     pub host: String,
+}
+
+impl Routes {
+    /// Whether a topic, subject or key has the number of a job.
+    pub(crate) fn has_job(&self) -> bool {
+        self.destination.has_job() || self.key.has_job()
+    }
 }
 
 /// The engine's settings. See [`Config`] for the rest.
@@ -206,6 +245,22 @@ pub struct EngineConfig {
     pub rescan_remote: Option<Duration>,
     /// Reading starts at the end of files that were not modified for this long when first seen.
     pub ignore_older: Option<Duration>,
+}
+
+impl EngineConfig {
+    /// About as many bytes as the longest record has: a line of which each byte needs an escape,
+    /// and all that stands beside it.
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        /// Path, labels and what else there is.
+        const BESIDE: usize = 8 << 10;
+        let line = self.line_bytes_max;
+        match self.format {
+            Format::Raw => line + 1,
+            Format::Text | Format::Syslog => line + BESIDE,
+            // `\\u0001` for a byte; and base64, if one of them is not UTF-8.
+            Format::Json => line * 6 + line.div_ceil(3) * 4 + BESIDE,
+        }
+    }
 }
 
 /// A whole run.
@@ -284,6 +339,23 @@ pub(crate) enum ConfigError {
         broker: use json there"
     )]
     SyslogBroker,
+    /// These formats cannot say what ends a record.
+    #[error(
+        "`{rule}` needs a format that can say what ends a record, and the format is {format}: \
+        set `format = \"json\"`, or leave this out"
+    )]
+    CarriageReturn {
+        /// As given.
+        rule: &'static str,
+        /// The name of the format.
+        format: &'static str,
+    },
+    /// Two members of one name.
+    #[error(
+        "has a group `uid`, and `uid = true` adds a field of this name: rename the group, or leave \
+        one of the two out"
+    )]
+    JobUid,
     /// A setting of a broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -315,6 +387,8 @@ impl ConfigError {
             ConfigError::ControlSocket => "control_socket",
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::SyslogFile | ConfigError::SyslogBroker => "format",
+            ConfigError::CarriageReturn { .. } => "carriage_return",
+            ConfigError::JobUid => "job",
             ConfigError::Broker(error) => error.key,
             ConfigError::NoBroker { .. } => "brokers",
             ConfigError::NoHostName { .. } => "host",

@@ -33,7 +33,7 @@ use crate::checkpoint::stamp::Stamp;
 use crate::cli::{Origin, Settings};
 use crate::config::{self, Config, KEEP_OPEN};
 use crate::engine::{Engine, EngineError, Turn};
-use crate::sink::{self, Poller, Sink};
+use crate::sink::{self, Brokers, Poller, Sink};
 use crate::status::About;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{Linux, clock, disk, host, memory};
@@ -166,14 +166,7 @@ fn about(config: &Config) -> About {
 /// Opens the output.
 fn open_sink(config: &Config, poll: &Poll) -> anyhow::Result<Box<dyn Sink>> {
     let registry = poll.registry().try_clone().context("cannot share the epoll instance")?;
-    let brokers = sink::Brokers {
-        kafka: &config.kafka,
-        nats: &config.nats,
-        routes: config.engine.routes.as_ref(),
-        format: config.engine.format,
-        is_kept: config.state_dir.is_some(),
-    };
-    Ok(sink::open(&config.output, &brokers, Poller { registry, token: OUTPUT })?)
+    Ok(sink::open(&config.output, &Brokers::of(config), Poller { registry, token: OUTPUT })?)
 }
 
 impl Daemon {

@@ -5,6 +5,7 @@
 //! as the Rust runtime leaves it: writing to a closed output is an ordinary error.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{self, Command, Settings};
@@ -13,7 +14,7 @@ use crate::sys::disk::DiskError;
 use crate::sys::{descriptor, resolver, signal};
 use crate::tools::progress::{self, Progress};
 use crate::tools::style::Style;
-use crate::tools::{Outcome, ToolError, doctor, offsets, status, tap, top};
+use crate::tools::{Outcome, ToolError, doctor, offsets, placement, status, tap, top};
 
 /// The whole program.
 #[must_use]
@@ -41,7 +42,9 @@ pub fn main() -> ExitCode {
         }
         // All other commands print to standard output.
         Ok(_) if descriptor::was_closed(1) => nowhere(),
-        Ok(Command::Check(settings, style, connects)) => check(&settings, style, connects),
+        Ok(Command::Check(settings, style, connects, paths)) => {
+            check(&settings, style, connects, &paths)
+        }
         Ok(Command::Doctor(call)) => match call.request() {
             Err(refusal) => refusal.report(),
             Ok(request) => examine(&request),
@@ -94,24 +97,29 @@ fn examine(request: &doctor::Request) -> ExitCode {
     }
 }
 
-/// Prints the settings to stdout, and warnings about likely mistakes to stderr. With `connects`,
-/// tries the output, too.
-fn check(settings: &Settings, style: Style, connects: bool) -> ExitCode {
+/// Prints the settings to stdout, or what becomes of `paths`, and warnings about likely mistakes to
+/// stderr. With `connects`, tries the output, too.
+fn check(settings: &Settings, style: Style, connects: bool, paths: &[PathBuf]) -> ExitCode {
     for warning in &settings.origin.warnings {
         complain(&format!("warning: {warning}"));
     }
     let mut out = io::stdout().lock();
     let written = match style {
-        Style::Text => settings.origin.effective.write_toml(&mut out),
-        Style::Json => settings.origin.effective.write_json(&mut out),
+        _ if !paths.is_empty() => {
+            let sources = settings.origin.effective.sources_of_inputs();
+            placement::write(&settings.config.engine, &sources, paths, style, &mut out)
+        }
+        Style::Text => settings.origin.effective.write_toml(&mut out).map(|()| true),
+        Style::Json => settings.origin.effective.write_json(&mut out).map(|()| true),
     };
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format!("cannot write the answer: {error}"));
             ExitCode::FAILURE
         }
+        Ok(false) => ExitCode::FAILURE,
         _ if connects
-            && !doctor::try_output(&settings.config.output, &mut io::stderr()).unwrap_or(false) =>
+            && !doctor::try_output(&settings.config, &mut io::stderr()).unwrap_or(false) =>
         {
             ExitCode::FAILURE
         }

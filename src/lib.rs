@@ -60,7 +60,8 @@
 //! | by age | files that a listing found and no event orders: the one that was written to last is read last |
 //! | backlog | unread bytes of files that a listing found; other files are read between them |
 //! | leaving, parked | the file lost its name a moment ago; it left the tree, and is remembered for ten minutes |
-//! | record | an encoded line, or a piece of one |
+//! | segment | the bytes between two carriage returns of a progress bar, with `carriage_return` |
+//! | record | an encoded line or segment, or a piece of one |
 //! | batch, in flight | records that are collected; sealed batches, offered or waiting for the output, not acknowledged in full |
 //! | commit | acknowledged offsets and the output's length, made durable together; see [`checkpoint`] |
 //! | lag | how long a change waits, from the turn in which its event was read |

@@ -1,4 +1,5 @@
-//! Splits bytes into lines at `\n`, and lines that are too long into pieces.
+//! Splits bytes into lines at `\n`, and lines that are too long into pieces. [`Segments`] also
+//! splits at `\r`.
 //!
 //! In: bytes of one file and the offset of the first. Out: [`Line`]s that borrow those bytes, and
 //! how many bytes were consumed.
@@ -7,20 +8,43 @@
 //! record is not consumed, and stays in the file. Lines that are taken one by one are searched
 //! once.
 
+mod segments;
+
 use std::iter::FusedIterator;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
+pub(crate) use segments::Segments;
+
+/// What follows the bytes of a [`Line`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A newline.
+    Newline,
+    /// A carriage return without a newline behind it.
+    Return,
+    /// More of the line may follow: this is a piece.
+    Open,
+}
+
 /// One line, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// The bytes, without the newline.
+    /// The bytes, without the newline or carriage return that ends them.
     pub bytes: &'a [u8],
     /// Position of the first byte in its file.
     pub offset: u64,
-    /// Whether a newline follows these bytes. If not, this is a piece, and more of the line may
-    /// follow.
-    pub ended: bool,
+    /// What follows these bytes.
+    pub end: End,
+}
+
+impl Line<'_> {
+    /// Whether the line ends here; otherwise this is a piece.
+    #[inline]
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.end != End::Open
+    }
 }
 
 /// The lines in some bytes, in order. Made by [`split_lines`].
@@ -97,18 +121,18 @@ impl<'a> Lines<'a> {
         let left = &self.bytes[self.at..];
         let len = plain_len(left);
         (left.get(len) == Some(&b'\n') && len <= self.line_bytes_max)
-            .then(|| self.take(self.at + len, true))
+            .then(|| self.take(self.at + len, End::Newline))
     }
 
     #[inline]
-    fn take(&mut self, end: usize, ended: bool) -> Line<'a> {
+    fn take(&mut self, end_at: usize, end: End) -> Line<'a> {
         let line = Line {
-            bytes: &self.bytes[self.at..end],
+            bytes: &self.bytes[self.at..end_at],
             offset: self.first_offset + self.at as u64,
-            ended,
+            end,
         };
-        // The newline is consumed too, so the remaining bytes begin with a line.
-        self.at = end + usize::from(ended);
+        // What ends the line is consumed too, so the remaining bytes begin with a line.
+        self.at = end_at + usize::from(line.is_ended());
         line
     }
 }
@@ -128,13 +152,13 @@ impl<'a> Iterator for Lines<'a> {
         let from = self.searched.max(self.at).min(window_end);
         // Behind the bytes that the caller searched, the newline is often the very next byte.
         if self.searched > self.at && from < window_end && self.bytes[from] == b'\n' {
-            return Some(self.take(from, true));
+            return Some(self.take(from, End::Newline));
         }
         if let Some(distance) = memchr(b'\n', &self.bytes[from..window_end]) {
-            return Some(self.take(from + distance, true));
+            return Some(self.take(from + distance, End::Newline));
         }
         self.searched = window_end;
-        if self.bytes.len() > piece_end { Some(self.take(piece_end, false)) } else { None }
+        if self.bytes.len() > piece_end { Some(self.take(piece_end, End::Open)) } else { None }
     }
 }
 
@@ -152,7 +176,7 @@ mod tests {
         let mut lines = split_lines(bytes, first_offset, line_bytes_max);
         let mut all = Vec::new();
         for line in lines.by_ref() {
-            all.push((line.bytes, line.offset, line.ended));
+            all.push((line.bytes, line.offset, line.is_ended()));
         }
         (all, lines.consumed())
     }
@@ -338,7 +362,7 @@ mod tests {
                     let (mut whole, mut one_by_one) = (known_lines, split_lines(&bytes, 0, limit));
                     let (taken, count) = whole.take_whole_lines();
                     assert!(
-                        (0..count).all(|_| one_by_one.next().is_some_and(|line| line.ended)),
+                        (0..count).all(|_| one_by_one.next().is_some_and(|line| line.is_ended())),
                         "{bytes:?} with limit {limit}"
                     );
                     let upto = one_by_one.consumed();

@@ -18,8 +18,8 @@ use self::digits::{digit_pair, push_decimal, push_hex, write_decimal};
 use self::json::{json_plain_len_exact, push_base64};
 use self::syslog::Syslog;
 use self::time::FormattedTime;
-use crate::config::Format;
-use crate::lines::{Line, Lines};
+use crate::config::{Format, UID};
+use crate::lines::{End, Line, Lines};
 
 pub(crate) use self::json::{push_json_path, push_json_text};
 pub(crate) use self::printable::push_text_path;
@@ -39,6 +39,8 @@ pub struct Source<'a> {
     pub generation: u32,
     /// The input's labels, encoded by [`encode_labels`] for this format.
     pub labels: &'a [u8],
+    /// json: the member `job` with the comma before it; may be empty.
+    pub job: &'a [u8],
     /// When the bytes were read. A time outside the years 1970 to 9999 is written as the nearest
     /// second within them.
     pub read_at: SystemTime,
@@ -180,6 +182,7 @@ impl Encoder {
         head.extend_from_slice(&self.run);
         head.push(b'"');
         head.extend_from_slice(source.labels);
+        head.extend_from_slice(source.job);
         head.extend_from_slice(b",\"offset\":");
         self.offset_at = head.len();
         self.myriad = 0;
@@ -221,12 +224,22 @@ impl Encoder {
             out.extend_from_slice(b"\",\"bytes\":\"");
             push_base64(line.bytes, out);
         }
-        if line.ended {
+        if line.end == End::Newline {
             out.extend_from_slice(RECORD_END);
         } else {
-            out.extend_from_slice(b"\",\"eol\":false}\n");
+            push_other_end(line.end == End::Return, out);
         }
     }
+}
+
+/// Appends the end of a json record that no newline ends.
+#[cold]
+fn push_other_end(is_segment: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if is_segment {
+        b"\",\"eol\":\"\\r\"}\n"
+    } else {
+        b"\",\"eol\":false}\n".as_slice()
+    });
 }
 
 /// Appends an offset and [`LINE_KEY`].
@@ -263,6 +276,26 @@ fn encode_json_labels(labels: &[(String, String)]) -> Vec<u8> {
         out.push(b'}');
     }
     out
+}
+
+/// Appends a field of the member `job`, of which the brace at the end comes later.
+pub(crate) fn push_job_field(name: &str, value: &str, out: &mut Vec<u8>) {
+    push_job_key(name, out);
+    out.push(b'"');
+    push_json_text(value.as_bytes(), out);
+    out.push(b'"');
+}
+
+/// Appends the owner of a file as a field of the member `job`, likewise.
+pub(crate) fn push_job_owner(owner: u32, out: &mut Vec<u8>) {
+    push_job_key(UID, out);
+    push_decimal(u64::from(owner), out);
+}
+
+fn push_job_key(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(if out.is_empty() { b",\"job\":{\"".as_slice() } else { b",\"" });
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 /// Appends the `file` of a record, which identifies one generation of a file: `fd01-1a2b3c-0`.

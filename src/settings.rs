@@ -10,6 +10,7 @@ mod brokers;
 pub(crate) mod environment;
 pub(crate) mod file;
 mod kind;
+mod presets;
 mod references;
 mod report;
 mod row;
@@ -49,6 +50,8 @@ pub enum Source {
     Variable(Rc<str>),
     /// On the command line.
     CommandLine,
+    /// In the preset of this name, which is given there.
+    Preset(&'static str, Box<Source>),
 }
 
 impl fmt::Display for Source {
@@ -58,6 +61,7 @@ impl fmt::Display for Source {
             Source::File { path, line } => write!(f, "{path}:{line}"),
             Source::Variable(name) => write!(f, "environment variable {name}"),
             Source::CommandLine => f.write_str("command line"),
+            Source::Preset(name, at) => write!(f, "preset {name}, {at}"),
         }
     }
 }
@@ -102,6 +106,11 @@ impl Text {
             }
             _ => self.text.to_string_lossy(),
         }
+    }
+
+    /// `None`: it is no value.
+    fn try_get<T: Clone + 'static>(&self) -> Option<T> {
+        self.value.as_ref().ok().map(value_of)
     }
 
     fn get<T: Clone + 'static>(&self) -> T {
@@ -180,6 +189,16 @@ impl Layers {
         let own = input.and_then(|table| table.values.get(&key));
         let outer = || self.files.values.get(&key).or_else(|| self.surroundings.get(&key));
         self.command_line.get(&key).or_else(|| self.environment.get(&key)).or(own).or_else(outer)
+    }
+
+    /// Adds the values of each preset to those of its place.
+    pub(crate) fn expand_presets(&mut self) {
+        let format = self.view(None).value(Key::Format);
+        let of_inputs = self.files.inputs.iter_mut().map(|input| &mut input.values);
+        [&mut self.command_line, &mut self.environment, &mut self.files.values]
+            .into_iter()
+            .chain(of_inputs)
+            .for_each(|values| presets::expand(values, format));
     }
 
     /// What counts for the whole run, or for an input.
@@ -299,7 +318,7 @@ fn place(source: &Source, key: &str) -> String {
     match source {
         Source::Variable(name) => format!("{name}: "),
         Source::Default | Source::CommandLine => format!("{key}: "),
-        Source::File { .. } => format!("{source}: {key}: "),
+        Source::File { .. } | Source::Preset(..) => format!("{source}: {key}: "),
     }
 }
 

@@ -55,6 +55,7 @@ mod settle;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -65,7 +66,7 @@ use nix::errno::Errno;
 
 #[cfg(not(all(feature = "kafka", feature = "nats")))]
 use crate::config::Build;
-use crate::config::{Format, Kafka, Nats, Output, Routes};
+use crate::config::{Config, Format, Kafka, Nats, Output, Routes};
 use crate::diagnostics::notices::NoticeCounts;
 use crate::sys::again::again;
 use crate::sys::{self, FileId};
@@ -75,6 +76,7 @@ pub use records::{Origin, Record, Records, Wants};
 pub use settle::{
     Decided, IsStored, Known, Mismatch, Number, OutputCommit, Settle, Unsettled, Verdict, decide,
 };
+pub(crate) use trial::Found;
 
 /// The outcome of an offer to a [`Sink`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,12 @@ pub struct SinkState {
     pub truncations: u64,
     /// Records that were left out because the receiver will never take them.
     pub refused: u64,
+    /// Records that were sent to a broker and not confirmed yet.
+    pub in_flight: u64,
+    /// Batches that a stream stored.
+    pub batches: u64,
+    /// What holds records back though nothing fails.
+    pub remark: Option<String>,
     /// Failures that were logged, and failures that were suppressed so that an unstable output does
     /// not flood the log.
     pub notices: NoticeCounts,
@@ -141,6 +149,9 @@ impl SinkState {
             reconnects: 0,
             truncations: 0,
             refused: 0,
+            in_flight: 0,
+            batches: 0,
+            remark: None,
             notices: NoticeCounts::default(),
         }
     }
@@ -323,6 +334,19 @@ pub(crate) struct Brokers<'a> {
     pub is_kept: bool,
 }
 
+impl<'a> Brokers<'a> {
+    /// Those of a run.
+    pub(crate) fn of(config: &'a Config) -> Self {
+        Brokers {
+            kafka: &config.kafka,
+            nats: &config.nats,
+            routes: config.engine.routes.as_ref(),
+            format: config.engine.format,
+            is_kept: config.state_dir.is_some(),
+        }
+    }
+}
+
 /// Opens an output. A missing peer or FIFO reader is not an error: sinks look for it from the first
 /// [`Sink::send`] on, which may be empty.
 ///
@@ -356,6 +380,26 @@ pub(crate) fn open(
         }
         Output::Nats(_) => open_nats(name, brokers, poller)?,
     })
+}
+
+/// Tries the broker of an output before a run. `record_bytes_max`: of the longest record. Empty:
+/// the output is none, or this build has no client for it.
+#[cfg_attr(
+    not(any(feature = "kafka", feature = "nats")),
+    expect(unused_variables, reason = "nobody is asked")
+)]
+pub(crate) fn try_out(
+    output: &Output,
+    brokers: &Brokers<'_>,
+    record_bytes_max: usize,
+) -> Vec<Found> {
+    match output {
+        #[cfg(feature = "kafka")]
+        Output::Kafka(_) => kafka::try_out(brokers, record_bytes_max),
+        #[cfg(feature = "nats")]
+        Output::Nats(_) => nats::try_out(brokers, record_bytes_max),
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(feature = "nats")]

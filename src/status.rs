@@ -39,6 +39,12 @@ pub struct Status {
     /// each.
     #[serde(default)]
     pub without_files: Vec<String>,
+    /// The inputs in the order of the settings.
+    #[serde(default)]
+    pub inputs: Vec<InputStatus>,
+    /// Inputs with a pattern for jobs, and what it does not match.
+    #[serde(default)]
+    pub jobs: Vec<JobStatus>,
     /// Where records go.
     pub output: OutputStatus,
     /// How offsets are stored.
@@ -49,10 +55,50 @@ pub struct Status {
     /// acknowledged the change, one per part of a file that was read at once. The time in the
     /// kernel's queue is not included.
     pub deliveries: Histogram,
+    /// Times that the output took for its commits.
+    #[serde(default)]
+    pub settlements: Histogram,
     /// Diagnostics on stderr, by cause.
     pub diagnostics: Vec<Diagnostic>,
     /// The process.
     pub process: Process,
+}
+
+/// What became of an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputStatus {
+    /// Its PATHs as given; bytes that are not UTF-8 are replaced.
+    pub paths: Vec<String>,
+    /// Whether it had a file since the start, or since its globs changed.
+    pub has_had_files: bool,
+    /// How many files it has now, if they were counted: see [`FilesOfInputs`].
+    #[serde(default)]
+    pub files: Option<u64>,
+    /// Records of its files since the start, or since the input was added.
+    pub records: u64,
+    /// The bytes of which they were made.
+    pub bytes: u64,
+}
+
+/// How many of some files belong to which input. The daemon counts in parts, which are asked for
+/// one after the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesOfInputs {
+    /// By the place of the input in the settings.
+    pub files: Vec<u64>,
+    /// The cursor of the next part; `None`: this is the last one.
+    pub next: Option<u64>,
+}
+
+/// How well the pattern for jobs fits the files of an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// The PATHs of the input.
+    pub input: String,
+    /// How many reads were of files whose names the pattern does not match.
+    pub mismatches: u64,
+    /// The path of the last one of these.
+    pub example: Option<String>,
 }
 
 /// How many diagnostics one cause has produced.
@@ -201,6 +247,15 @@ pub struct OutputStatus {
     /// Records that were left out because the receiver will never take them.
     #[serde(default)]
     pub refused: u64,
+    /// Records that were sent to a broker and not confirmed yet.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Batches that a stream stored.
+    #[serde(default)]
+    pub batches: u64,
+    /// What holds records back though nothing fails.
+    #[serde(default)]
+    pub remark: Option<String>,
     /// How long records have waited while the output took none; 0: no record waits, or the output
     /// takes records.
     pub blocked_seconds: f64,
@@ -227,6 +282,12 @@ pub struct CommitStatus {
     /// What the output is asked before anything goes on.
     #[serde(default)]
     pub question: Option<String>,
+    /// The number of the last commit that the output made; 0: none, or it makes none.
+    #[serde(default)]
+    pub number: u64,
+    /// How long ago it made one, if it did since the start.
+    #[serde(default)]
+    pub made_seconds: Option<f64>,
     /// The journal's length.
     pub journal_bytes: u64,
 }

@@ -346,6 +346,9 @@ pub trait Disk {
     fn read_at(&mut self, file: &Self::File, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// `write(2)` with `O_APPEND`: may write only a part, and returns how many bytes.
     fn append(&mut self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
+    /// `pwrite(2)`: writes over bytes of the file from `offset` on. May write only a part, and
+    /// returns how many bytes.
+    fn overwrite(&mut self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// `ftruncate(2)`: cuts the file to `len` bytes.
     fn truncate(&mut self, file: &Self::File, len: u64) -> io::Result<()>;
     /// `fdatasync(2)`: makes the file's bytes durable.

@@ -51,8 +51,8 @@ pub mod cli {
 /// Values of settings.
 pub mod config {
     pub use crate::config::{
-        Alphabet, Binary, EngineConfig, Format, InputConfig, Metrics, Output, Routes, StartAt,
-        Symlinks, Template, TemplateError,
+        Alphabet, Binary, CarriageReturn, EngineConfig, Format, InputConfig, JobRules, Metrics,
+        Output, Routes, StartAt, Symlinks, Template, TemplateError,
     };
 }
 
@@ -81,7 +81,7 @@ pub mod file_systems {
 
 /// Bytes to lines.
 pub mod lines {
-    pub use crate::lines::{Line, split_lines};
+    pub use crate::lines::{End, Line, split_lines};
 }
 
 /// Globs.

@@ -6,6 +6,7 @@
 
 pub(crate) mod doctor; // `manytail doctor`, and `check --connect`
 pub(crate) mod offsets; // `manytail offsets`
+pub(crate) mod placement; // `manytail check --path`
 pub(crate) mod progress; // the progress line of a run
 pub(crate) mod status; // `manytail status`
 pub(crate) mod style; // text or json
@@ -27,7 +28,7 @@ pub(crate) use client::AskError;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
     /// Everything is well.
     Well,

@@ -16,7 +16,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use manytail::testing::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
+use manytail::testing::config::{
+    Binary, CarriageReturn, EngineConfig, Format, InputConfig, JobRules, StartAt,
+};
 use manytail::testing::engine::{Engine, Turn};
 use manytail::testing::patterns::Patterns;
 use manytail::testing::status::file::{FileState, FileStatus};
@@ -36,6 +38,8 @@ fn input(path: &Path, include: &str, exclude: &str) -> InputConfig {
         patterns,
         from: StartAt::Beginning,
         binary: Binary::Deliver,
+        carriage_return: CarriageReturn::Data,
+        job: JobRules::default(),
         labels: Vec::new(),
     }
 }

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use manytail::testing::config::{Binary, EngineConfig, Format, InputConfig, StartAt};
+use manytail::testing::config::{
+    Binary, CarriageReturn, EngineConfig, Format, InputConfig, JobRules, StartAt,
+};
 use manytail::testing::engine::Engine;
 use manytail::testing::patterns::Patterns;
 use manytail::testing::sys::{LinkRule, Linux, clock};
@@ -87,6 +89,8 @@ impl Input {
             patterns: Patterns::new(&owned(&self.include), &owned(&self.exclude), true).unwrap(),
             from: self.from,
             binary: Binary::Deliver,
+            carriage_return: CarriageReturn::Data,
+            job: JobRules::default(),
             labels: self
                 .labels
                 .iter()

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use manytail::testing::config::Format;
-use manytail::testing::lines::Line;
+use manytail::testing::lines::{End, Line};
 use manytail::testing::record::{Encoder, Source};
 
 use crate::Case;
@@ -52,7 +52,7 @@ pub(crate) const CASES: [Case; 12] = [
 
 fn source(path: &[u8]) -> Source<'_> {
     let read_at = SystemTime::UNIX_EPOCH + Duration::new(1_795_341_600, 123_456_789);
-    Source { path, device: 0xfd01, inode: 0x1a_2b3c, generation: 0, labels: b"", read_at }
+    Source { path, device: 0xfd01, inode: 0x1a_2b3c, generation: 0, labels: b"", job: b"", read_at }
 }
 
 fn encode(format: Format, bytes: &[u8]) -> Units {
@@ -65,7 +65,7 @@ fn encode(format: Format, bytes: &[u8]) -> Units {
                 out.clear();
             }
             encoder.encode(
-                &Line { bytes: black_box(bytes), offset: 1_000_000 + at as u64, ended: true },
+                &Line { bytes: black_box(bytes), offset: 1_000_000 + at as u64, end: End::Newline },
                 &mut out,
             );
         }

@@ -25,7 +25,7 @@ def once(stream, reached):
     """Leaves out what came before. Records of a file come in order, so one number per file is enough."""
     for record in records(stream):
         key, offset = (record.get("host"), record["file"]), record["offset"]
-        end = offset + len(record["raw"]) + (record.get("eol", True))
+        end = offset + len(record["raw"]) + bool(record.get("eol", True))
         if end > reached.get(key, 0):
             reached[key] = end
             yield record

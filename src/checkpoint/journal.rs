@@ -51,6 +51,8 @@ pub struct Extent {
     pub frames: u64,
     /// Bytes up to the end of the last good frame.
     pub bytes: u64,
+    /// Bytes of that frame.
+    pub last_bytes: u64,
     /// Bytes after that: a torn commit.
     pub torn_bytes: u64,
     /// The version of its layout.
@@ -89,7 +91,14 @@ pub(crate) fn read(
     let mut header = [0; HEADER_BYTES];
     let got = source.fill(&mut header, 0)?;
     let (salt, version) = format::parse_header(&header[..got]).map_err(Defect::Header)?;
-    let mut extent = Extent { salt, frames: 0, bytes: HEADER_BYTES as u64, torn_bytes: 0, version };
+    let mut extent = Extent {
+        salt,
+        frames: 0,
+        bytes: HEADER_BYTES as u64,
+        last_bytes: 0,
+        torn_bytes: 0,
+        version,
+    };
     let mut payload = Vec::new();
     let mut has_snapshot = false;
     while let Some(head) = source.frame(&extent, &mut payload)? {
@@ -100,7 +109,8 @@ pub(crate) fn read(
         take(&payload[..head.payload_len]).map_err(|_| damaged("a frame with an unknown item"))?;
         has_snapshot = head.kind != Kind::Part;
         extent.frames += 1;
-        extent.bytes += (HEAD_BYTES + head.payload_len) as u64;
+        extent.last_bytes = (HEAD_BYTES + head.payload_len) as u64;
+        extent.bytes += extent.last_bytes;
     }
     if !has_snapshot {
         return Err(Defect::Damaged { position: extent.bytes, what: "an incomplete snapshot" });

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::io;
 
+use super::again::write_again;
 use super::record_parser::{GenerationKey, Progress, parse_json};
 use super::state::StoredOffsets;
 use super::{EntryFlags, OutputPoint};
@@ -38,6 +39,11 @@ pub trait Tail {
     /// # Errors
     /// When the copy is not complete and durable; then nothing may be cut.
     fn set_aside(&mut self, start: u64) -> io::Result<()>;
+    /// `pwrite(2)`. May write only a part, and returns how many bytes.
+    ///
+    /// # Errors
+    /// Those of `pwrite(2)`.
+    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// `ftruncate(2)`.
     ///
     /// # Errors
@@ -91,6 +97,10 @@ pub fn reconcile(
             done.advanced.extend(advance(state, *generation, progress));
         }
     }
+    write_again(point.len, whole, |buffer, at| {
+        let read = file.read_at(buffer, at)?;
+        file.overwrite(&buffer[..read], at)
+    })?;
     if whole < len {
         if origin == Origin::Unknown {
             file.set_aside(whole)?;
@@ -163,7 +173,9 @@ pub(crate) fn advance(
         state.use_up(device, inode, generation);
         return None;
     };
-    if entry.offset >= progress.end {
+    // A file that begins at the start of its last line was not read when that was stored: whatever
+    // is here came later, also a piece of that line.
+    if entry.offset >= progress.end && !entry.flags.contains(EntryFlags::SEEK_LINE) {
         return None;
     }
     entry.offset = progress.end;
@@ -175,16 +187,18 @@ pub(crate) fn advance(
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::checkpoint::Entry;
     use crate::checkpoint::format::Item;
     use crate::reader::mark_of;
 
-    /// The file, and the bytes set aside from it.
-    struct Output(Vec<u8>, Option<Vec<u8>>);
+    /// The file, the bytes set aside from it, and the range that was written again.
+    struct Output(Vec<u8>, Option<Vec<u8>>, Option<Range<usize>>);
 
     fn output(bytes: impl Into<Vec<u8>>) -> Output {
-        Output(bytes.into(), None)
+        Output(bytes.into(), None, None)
     }
 
     impl Tail for Output {
@@ -203,6 +217,15 @@ mod tests {
         fn set_aside(&mut self, start: u64) -> io::Result<()> {
             self.1 = Some(self.0[start as usize..].to_vec());
             Ok(())
+        }
+
+        fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            let start = offset as usize;
+            assert_eq!(&self.0[start..start + bytes.len()], bytes, "nothing changes");
+            let again = self.2.get_or_insert(start..start);
+            assert_eq!(again.end, start, "one piece follows the other");
+            again.end += bytes.len();
+            Ok(bytes.len())
         }
 
         fn truncate(&mut self, len: u64) -> io::Result<()> {
@@ -324,10 +347,32 @@ mod tests {
                 && done.advanced.contains(&id(8))
         );
         assert!(output.0.ends_with(b"\"two\"}\n"));
+        assert_eq!(output.2, Some(committed.len()..output.0.len()), "the next sync writes them");
         let (seven, _) = state.get(id(7)).unwrap();
         assert_eq!((seven.offset, seven.mark, seven.mark_len), (13, mark_of(b"one\ntwo\n"), 8));
         assert_eq!((seven.flags, seven.complete_at), (EntryFlags::empty(), 0));
         assert_eq!(state.get(id(8)).unwrap().0.offset, 102);
+    }
+
+    /// A file that is followed from its end begins at the start of its last line, which ends there.
+    #[test]
+    fn piece_of_the_last_line_of_a_file_that_begins_at_its_end_comes_once() {
+        for (flags, stored, is_advanced) in [
+            (EntryFlags::SEEK_LINE, 43, true),
+            // The line is longer than a piece.
+            (EntryFlags::SEEK_LINE, 99, true),
+            (EntryFlags::empty(), 43, false),
+        ] {
+            let mut state = state(&[(7, 0, stored)]);
+            state.find_generation(0xfd01, 7, 0).unwrap().flags = flags;
+            let mut output = output(record(7, 0, 40, "B10").replace("\"}", "\",\"eol\":false}"));
+            let done =
+                reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
+            assert_eq!(done.advanced.contains(&id(7)), is_advanced, "{flags:?}");
+            let (entry, _) = state.get(id(7)).unwrap();
+            assert_eq!((entry.offset, entry.flags), (43, EntryFlags::empty()));
+            assert_eq!(entry.mark_len, if is_advanced { 3 } else { 0 });
+        }
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! Always holds: a line that is not our record gives nothing.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::config::Format;
+use crate::lines::End;
 use crate::reader::{MARK_BYTES, mark_of};
 use crate::record::syslog;
 
@@ -33,9 +36,11 @@ impl Progress {
             self.last.clear();
         }
         self.last.extend_from_slice(&line.bytes);
-        if line.eol {
-            self.last.push(b'\n');
-        }
+        self.last.extend_from_slice(match line.eol {
+            End::Newline => b"\n",
+            End::Return => b"\r",
+            End::Open => b"",
+        });
         self.end = line.end();
         let surplus = self.last.len().saturating_sub(MARK_BYTES);
         self.last.drain(..surplus);
@@ -52,13 +57,13 @@ impl Progress {
 pub struct Line<'a> {
     offset: u64,
     bytes: Cow<'a, [u8]>,
-    eol: bool,
+    eol: End,
 }
 
 impl Line<'_> {
     /// The offset just behind it.
     pub(crate) fn end(&self) -> u64 {
-        self.offset + self.bytes.len() as u64 + u64::from(self.eol)
+        self.offset + self.bytes.len() as u64 + u64::from(self.eol != End::Open)
     }
 }
 
@@ -71,12 +76,38 @@ struct RecordFields<'a> {
     #[serde(borrow)]
     line: Cow<'a, str>,
     bytes: Option<Cow<'a, str>>,
-    #[serde(default = "ended")]
-    eol: bool,
+    #[serde(default = "newline", deserialize_with = "end")]
+    eol: End,
 }
 
-fn ended() -> bool {
-    true
+fn newline() -> End {
+    End::Newline
+}
+
+/// Reads the value of `eol`.
+fn end<'de, D: Deserializer<'de>>(value: D) -> Result<End, D::Error> {
+    struct Values;
+
+    impl Visitor<'_> for Values {
+        type Value = End;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true, false or a carriage return")
+        }
+
+        fn visit_bool<E: Error>(self, is_ended: bool) -> Result<End, E> {
+            Ok(if is_ended { End::Newline } else { End::Open })
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<End, E> {
+            match text {
+                "\r" => Ok(End::Return),
+                _ => Err(E::custom("is no end of a line")),
+            }
+        }
+    }
+
+    value.deserialize_any(Values)
 }
 
 /// Reads a json record, without its newline.
@@ -103,13 +134,17 @@ fn generation_of(file: &str) -> Option<GenerationKey> {
 }
 
 /// How far whole records of one file bring it. The first line starts at `offset`. Except in json,
-/// the records must not be pieces of lines: only json marks these.
+/// the records must be whole lines: only json marks pieces and segments.
 pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Progress> {
     let mut progress = Progress { end: offset, last: Vec::new() };
     for record in records.strip_suffix(b"\n")?.split(|&byte| byte == b'\n') {
         let line = match format {
             Format::Json => parse_json(record)?.1,
-            _ => Line { offset: progress.end, bytes: line_of(format, record)?.into(), eol: true },
+            _ => Line {
+                offset: progress.end,
+                bytes: line_of(format, record)?.into(),
+                eol: End::Newline,
+            },
         };
         progress.add(&line);
     }
@@ -130,7 +165,8 @@ pub(crate) fn parse_with<'a>(
         return parse_json(record);
     }
     let bytes = line_of(format, record)?.into();
-    Some((generation_of(file)?, Line { offset, bytes, eol: !is_piece }))
+    let eol = if is_piece { End::Open } else { End::Newline };
+    Some((generation_of(file)?, Line { offset, bytes, eol }))
 }
 
 /// The bytes of the line in a record that is not json.
@@ -158,6 +194,13 @@ mod tests {
             {\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":14,\"line\":\"t\\u0001\",\"eol\":false}\n";
         let after = progress(Format::Json, json, 10).unwrap();
         assert_eq!((after.end, after.mark()), (16, (mark_of(b"one\nt\x01"), 6)));
+        let json = b"{\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":10,\"line\":\"1%\",\"eol\":\"\\r\"}\n\
+            {\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":13,\"line\":\"2%\",\"eol\":\"\\r\"}\n";
+        let after = progress(Format::Json, json, 10).unwrap();
+        assert_eq!((after.end, after.mark()), (16, (mark_of(b"1%\r2%\r"), 6)));
+        let skipped = String::from_utf8(json.to_vec()).unwrap().replace(":13,", ":23,");
+        let after = progress(Format::Json, skipped.as_bytes(), 10).unwrap();
+        assert_eq!((after.end, after.mark()), (26, (mark_of(b"2%\r"), 3)), "not what was between");
         let after = progress(Format::Raw, b"one\n\ntwo\n", 10).unwrap();
         assert_eq!((after.end, after.mark()), (19, (mark_of(b"one\n\ntwo\n"), 9)));
         let after = progress(Format::Text, b"d/a\\x09.log\tone\td\nb\t\n", 10).unwrap();
@@ -181,6 +224,12 @@ mod tests {
     fn what_is_no_record_tells_nothing() {
         assert!(progress(Format::Text, b"no tab\n", 0).is_none());
         assert!(progress(Format::Json, b"{}\n", 0).is_none());
+        for eol in ["\"\"", "\"\\n\"", "\"\\r\\n\"", "1", "null"] {
+            let record = format!(
+                "{{\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":0,\"line\":\"\",\"eol\":{eol}}}"
+            );
+            assert!(parse_json(record.as_bytes()).is_none(), "{eol}");
+        }
         assert!(progress(Format::Raw, b"unfinished", 0).is_none());
     }
 }

@@ -27,7 +27,8 @@
 //! although nothing was written (PostgreSQL's "fsyncgate"; Rebello et al., "Can Applications
 //! Recover from fsync Failures?", USENIX ATC 2020). So we cut off the failed frame if we can, so
 //! that no later process reads it from the page cache and takes it for durable, and write only to a
-//! new file.
+//! new file. If it cannot be cut off either, it is the last frame, and the next start writes the
+//! last frame once more before it appends anything.
 
 mod names;
 mod opened;
@@ -246,7 +247,7 @@ impl<D: Disk> Store<D> {
         });
         if outcome.is_err() {
             self.has_failed = true;
-            // See "Why a failure is final". If this fails too, nothing can be done.
+            // See "Why a failure is final". If this fails too, the next start mends it.
             let _ = self.disk.truncate(&journal.file, journal.bytes);
         }
         outcome.and_then(|()| self.check())

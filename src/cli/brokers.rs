@@ -4,7 +4,9 @@
 //! `--brokers` where they belong, and warnings.
 //! Always holds: what somebody said stays as it was said.
 
-use crate::config::{Config, Format, Output, Routes, Sasl, Security};
+use crate::config::{
+    Config, Format, ID, InputConfig, Output, Routes, Sasl, Security, record_bytes_max,
+};
 use crate::settings::{Given, KAFKA, Key, Layers, NATS, Source, rows};
 
 /// What holds for a broker if nobody says anything.
@@ -14,6 +16,9 @@ const DEFAULTS: [(Key, &str); 3] =
 /// What a broker does not survive a change of, though others do: who we are there, and how long a
 /// transaction may last.
 const FIXED: [Key; 3] = [Key::Host, Key::MaxLineBytes, Key::CommitInterval];
+
+/// What servers of NATS take unless they are told otherwise, with headers.
+const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// The table of settings that an output has.
 pub(super) fn table(output: &Output) -> Option<&'static str> {
@@ -77,13 +82,39 @@ pub(super) fn warnings(config: &Config, layers: &Layers) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if used.is_some() {
+        warnings.extend(long_lines(config));
+    }
     if let Some(routes) = &config.engine.routes {
         warnings.extend(missing_labels(config, routes));
+        warnings.extend(missing_jobs(config, routes));
     }
+    warnings.extend(useless_jobs(config));
     if matches!(config.engine.format, Format::Raw | Format::Text) {
         warnings.extend(of_plain_formats(config));
     }
     warnings
+}
+
+/// Lines that can become records which are too large.
+fn long_lines(config: &Config) -> Option<String> {
+    let (limit, whose) = match config.output {
+        Output::Kafka(_) => {
+            let whose =
+                "message.max.bytes in [kafka.properties] and max.message.bytes of the topic";
+            (record_bytes_max(&config.kafka), whose)
+        }
+        _ => (PAYLOAD_BYTES_MAX, "max_payload of the servers"),
+    };
+    let longest = config.engine.record_bytes_max();
+    (longest > limit).then(|| {
+        let output = &config.output;
+        format!(
+            "{output}: with max_line_bytes = {} a record can have {longest} bytes, and {limit} are \
+            taken unless {whose} say more: a larger record is refused",
+            config.engine.line_bytes_max
+        )
+    })
 }
 
 /// Labels that a topic, a subject or a key refers to and an input does not have.
@@ -103,6 +134,30 @@ fn missing_labels(config: &Config, routes: &Routes) -> Vec<String> {
         )
     };
     names.into_iter().map(warning).collect()
+}
+
+/// A topic, a subject or a key refers to the number of a job that no pattern finds.
+fn missing_jobs(config: &Config, routes: &Routes) -> Option<String> {
+    let has_id = |input: &InputConfig| {
+        input.job.pattern.as_ref().is_some_and(|job| job.names().any(|name| name == ID))
+    };
+    (routes.has_job() && !config.engine.inputs.iter().all(has_id)).then(|| {
+        format!(
+            "{}: {{job}} is {{file}} for an input without a pattern `job` that has a group `id`",
+            config.output
+        )
+    })
+}
+
+/// Fields of jobs that records have no place for, and no topic, subject or key either.
+fn useless_jobs(config: &Config) -> Option<String> {
+    let engine = &config.engine;
+    let is_useless = engine.format != Format::Json
+        && !engine.routes.as_ref().is_some_and(Routes::has_job)
+        && engine.inputs.iter().any(|input| !input.job.is_empty());
+    is_useless.then(|| {
+        "job and uid are part of json records: with another format they change nothing".to_owned()
+    })
 }
 
 /// Labels and host of records that have no place for them.

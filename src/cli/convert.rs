@@ -15,8 +15,9 @@ use std::time::Duration;
 use brokers::Surrounding;
 
 use crate::config::{
-    Build, Config, ConfigError, EngineConfig, Format, Host, InputConfig, LINE_BYTES_LIMIT, Output,
-    SOCKET_PATH_BYTES_MAX, StartAt, Symlinks,
+    Build, CarriageReturn, Config, ConfigError, EngineConfig, Format, Host, InputConfig,
+    JobPattern, JobRules, LINE_BYTES_LIMIT, Output, SOCKET_PATH_BYTES_MAX, StartAt, Symlinks, UID,
+    name_of,
 };
 use crate::patterns::{PatternError, Patterns};
 use crate::settings::{InputTable, Key, Layers, View};
@@ -50,7 +51,7 @@ pub(super) fn config(
     let mut configs = Vec::new();
     for (number, &input) in inputs.iter().enumerate() {
         let labels = layers.labels(input).into_iter().map(|label| (label.name, label.value));
-        match input_config(layers.view(input), labels.collect(), once) {
+        match input_config(layers.view(input), labels.collect(), format, once) {
             Ok(config) => configs.push(config),
             Err(error) => misfits.push(Misfit { input: number, error }),
         }
@@ -133,6 +134,29 @@ fn checked_host(host: Host, format: Format) -> Result<Option<String>, ConfigErro
     }
 }
 
+fn checked_job(pattern: Option<JobPattern>, uid: bool) -> Result<JobRules, ConfigError> {
+    if uid && pattern.iter().flat_map(JobPattern::names).any(|name| name == UID) {
+        return Err(ConfigError::JobUid);
+    }
+    Ok(JobRules { pattern, uid })
+}
+
+/// Without json or syslog, nobody could put the bytes together again.
+fn checked_carriage_return(
+    rule: CarriageReturn,
+    format: Format,
+) -> Result<CarriageReturn, ConfigError> {
+    match (rule, format) {
+        (CarriageReturn::Split | CarriageReturn::Latest, Format::Raw | Format::Text) => {
+            Err(ConfigError::CarriageReturn {
+                rule: name_of(&CarriageReturn::NAMES, &rule),
+                format: name_of(&Format::NAMES, &format),
+            })
+        }
+        _ => Ok(rule),
+    }
+}
+
 fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     match path {
         Some(path) if !(1..=SOCKET_PATH_BYTES_MAX).contains(&path.as_os_str().len()) => {
@@ -145,6 +169,7 @@ fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigE
 fn input_config(
     input: View<'_>,
     labels: Vec<(String, String)>,
+    format: Format,
     is_once: bool,
 ) -> Result<InputConfig, ConfigError> {
     let paths: Vec<OsString> = input.list(Key::Paths);
@@ -159,6 +184,8 @@ fn input_config(
     if is_once && from == StartAt::End {
         return Err(ConfigError::OnceFromEnd);
     }
+    let job = checked_job(input.optional(Key::Job), input.value(Key::Uid))?;
+    let carriage_return = checked_carriage_return(input.value(Key::CarriageReturn), format)?;
     for (key, globs) in [("include", &include), ("exclude", &exclude)] {
         let begins =
             globs.iter().find_map(|glob: &String| Some((glob, below_a_path(glob, &paths)?)));
@@ -177,6 +204,8 @@ fn input_config(
         paths: paths.into_iter().map(OsString::into_vec).collect(),
         from,
         binary: input.value(Key::Binary),
+        carriage_return,
+        job,
         labels,
     })
 }

@@ -23,13 +23,14 @@ pub(super) const DOCTOR_HELP: &str = "\
 Check whether PATHs and this machine are ready for a run, as the calling user or as --user. \
 Changes nothing, opens no log.
 
-Counts directories and files, lists what the globs match and exclude, names the types of file \
-systems and what inotify does not report there, compares the limits of inotify, descriptors and \
-memory with the need, checks whether all directories and some files (one per directory, and every \
-64th) are readable, and checks the state directory. With --config it takes all settings from \
-there, and also tries the output (write access, space, connection), the addresses of metrics and \
-the place of the control socket. Each finding is ok, a warning or a problem, with what to do; \
-sysctl lines to paste come last.";
+Counts directories and files, lists what the globs of each input match and exclude, and which \
+names its pattern for jobs does not match, names the types of file systems and what inotify does \
+not report there, compares the limits of inotify, descriptors and memory with the need, checks \
+whether all directories and some files (one per directory, and every 64th) are readable, and \
+checks the state directory. With --config it takes all settings from there, and also tries the \
+output (write access, space, connection), the addresses of metrics and the place of the control \
+socket. \
+Each finding is ok, a warning or a problem, with what to do; sysctl lines to paste come last.";
 
 const EXAMPLES: &str = "\
 Exit codes: 0 no problem, 1 at least one problem, 2 bad usage.
@@ -53,11 +54,13 @@ const READS_ALL: &str = "cap_dac_read_search";
 const FORMAT: &str = "format";
 
 /// The settings of a run that a settings file says instead, with the help that they have here.
-const OF_RUN: [(Key, &str); 8] = [
+const OF_RUN: [(Key, &str); 10] = [
     (Key::Paths, "Directories and files to follow"),
+    (Key::Preset, "The names of a scheduler's logs, as in `run`"),
     (Key::Include, "Only files that match, as in `run` (repeat)"),
     (Key::Exclude, "Leave out, as in `run` (repeat)"),
     (Key::NoDefaultExcludes, "Do not exclude compressed files and core dumps"),
+    (Key::Job, "The pattern of a run for jobs: which names it matches"),
     (Key::Recursive, "Look into sub-directories"),
     (Key::FollowSymlinks, "Follow symbolic links, as in `run` [without a value: owner]"),
     (Key::SameOwner, "Check a run with this option"),
@@ -201,24 +204,24 @@ fn of_settings(
     let said = Layers { command_line: options.run, ..Layers::default() };
     let invocation =
         Invocation { command: "run", arguments: Vec::new(), given, variables, build: Build::THIS };
-    let config = invocation.read()?.config;
-    let engine = config.engine;
+    let mut config = invocation.read()?.config;
+    let inputs = std::mem::take(&mut config.engine.inputs);
+    let engine = &config.engine;
     Ok(Request {
-        inputs: engine
-            .inputs
+        inputs: inputs
             .into_iter()
-            .map(|input| Input { paths: input.paths, patterns: input.patterns })
+            .map(|input| Input {
+                paths: input.paths,
+                patterns: input.patterns,
+                job: input.job.pattern,
+            })
             .collect(),
         recursive: engine.recursive,
         follow_links: engine.follow_links,
         same_owner: engine.same_owner,
-        state_dir: said.view(None).optional(Key::StateDir).or(config.state_dir),
+        state_dir: said.view(None).optional(Key::StateDir).or(config.state_dir.clone()),
         rescan_remote: engine.rescan_remote,
-        tried: Some(Tried {
-            output: config.output,
-            metrics: config.metrics,
-            control_socket: config.control_socket,
-        }),
+        tried: Some(Tried { config }),
         style: options.format,
     })
 }
@@ -228,7 +231,8 @@ fn of_options(
     variables: &[(OsString, OsString)],
 ) -> Result<Request, Refusal> {
     let surroundings = surroundings(variables);
-    let layers = Layers { command_line: options.run, surroundings, ..Layers::default() };
+    let mut layers = Layers { command_line: options.run, surroundings, ..Layers::default() };
+    layers.expand_presets();
     let run = layers.view(None);
     let paths: Vec<OsString> = run.list(Key::Paths);
     if paths.iter().any(|path| path.is_empty()) {
@@ -240,6 +244,7 @@ fn of_options(
         inputs: vec![Input {
             paths: paths.into_iter().map(OsString::into_vec).collect(),
             patterns,
+            job: run.optional(Key::Job),
         }],
         recursive: run.value(Key::Recursive),
         follow_links: run

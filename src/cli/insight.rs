@@ -27,6 +27,10 @@ pub(super) struct StatusOptions {
     #[arg(value_name = "FILE")]
     files: Vec<OsString>,
 
+    /// Report on the files whose names tell that they are of this job
+    #[arg(long, value_name = "ID", conflicts_with_all = ["files", "list"])]
+    job: Option<String>,
+
     /// List all of a kind: unreadable, blocked, polled, excluded or lost
     #[arg(long, value_name = "KIND", value_parser = one_of(&ListKind::NAMES), hide_possible_values = true, conflicts_with = "files")]
     list: Option<ListKind>,
@@ -89,7 +93,10 @@ Report whether a running manytail keeps up, or why not. The daemon needs a contr
 --control-socket PATH, or systemd's RuntimeDirectory=.
 
 With FILE: whether the file is known, its offset, size and unread bytes, and why it is not read \
-if it is not. Relative FILEs: from the daemon's directory, else from this one.
+if it is not; its input, labels, job and owner. Relative FILEs: from the daemon's directory, else \
+from this one.
+With --job: the same of each followed file whose name has this number of a job (`id` of job = \
+PATTERN); of a job array, of each task.
 With --list: files and directories, a line each, with the reason. unreadable: those that cannot \
 be read; blocked: files that wait for the output; polled: directories that are listed every \
 second; excluded: files and directories that are left out (lists all directories once more); \
@@ -105,6 +112,7 @@ Examples:
   manytail status
   manytail status --format json | jq .rates
   manytail status /srv/grid/jobs/d7/job1.log
+  manytail status --job 4711023
   manytail status --list excluded | grep -v 'excluded by'";
 
 pub(super) const TOP_HELP: &str = "\
@@ -139,10 +147,14 @@ pub(super) fn status(options: StatusOptions) -> Result<StatusRequest, Refusal> {
     if files.iter().any(Vec::is_empty) {
         return Err(refuse("status", "FILE", "a FILE is empty"));
     }
+    if options.job.as_deref() == Some("") {
+        return Err(refuse("status", "job", "is empty"));
+    }
     Ok(StatusRequest {
         socket: socket(options.control_socket),
         style: options.format,
         files,
+        job: options.job,
         list: options.list,
     })
 }

@@ -133,7 +133,10 @@ impl Invocation {
                 Err(refuse(self.command, Key::Brokers.name(), &reason))
             }
             Some(error) => Err(misplaced(&[error])),
-            None => Ok((layers, warnings)),
+            None => {
+                layers.expand_presets();
+                Ok((layers, warnings))
+            }
         }
     }
 

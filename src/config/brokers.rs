@@ -200,6 +200,14 @@ impl Default for Kafka {
     }
 }
 
+/// Most bytes of a record that Kafka's client library takes: what `message.max.bytes` says, or its
+/// default.
+pub(crate) fn record_bytes_max(kafka: &Kafka) -> usize {
+    const DEFAULT: usize = 1_000_000;
+    let set = kafka.properties.get("message.max.bytes");
+    set.and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT)
+}
+
 /// The table `[nats]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nats {

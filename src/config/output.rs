@@ -92,8 +92,8 @@ pub enum OutputError {
     TopicDots,
     /// Each topic costs the brokers files and memory.
     #[error(
-        "{{path}} and {{file}} would make a topic for each file: use {{host}} or {{label:NAME}} \
-        here, and `key` of [kafka] for what keeps records together"
+        "{{path}}, {{file}} and {{job}} would make a topic for each file: use {{host}} or \
+        {{label:NAME}} here, and `key` of [kafka] for what keeps records together"
     )]
     TopicPerFile,
     /// An empty token.

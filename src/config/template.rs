@@ -28,6 +28,7 @@ enum Part {
     Host,
     Path,
     File,
+    Job,
     Label(String),
 }
 
@@ -40,6 +41,8 @@ pub struct Fields<'a> {
     pub path: &'a [u8],
     /// Device, inode and generation, as in the `file` of json records.
     pub file: &'a [u8],
+    /// The number of the job whose log the file is; empty if that is not known.
+    pub job: &'a [u8],
     /// The labels of the file's input.
     pub labels: &'a [(String, String)],
 }
@@ -54,7 +57,9 @@ pub enum TemplateError {
     #[error("a {{ without }}, or the other way round")]
     Unbalanced,
     /// An unknown field.
-    #[error("{{{field}}} is not a field: {{host}}, {{label:NAME}}, {{path}} and {{file}} are")]
+    #[error(
+        "{{{field}}} is not a field: {{host}}, {{label:NAME}}, {{job}}, {{path}} and {{file}} are"
+    )]
     Field {
         /// What is between the braces.
         field: String,
@@ -98,6 +103,7 @@ impl Template {
                 "host" => Part::Host,
                 "path" => Part::Path,
                 "file" => Part::File,
+                "job" => Part::Job,
                 _ => match field.strip_prefix("label:").filter(|name| !name.is_empty()) {
                     Some(name) => Part::Label(name.to_owned()),
                     None => return Err(TemplateError::Field { field: field.to_owned() }),
@@ -126,7 +132,7 @@ impl Template {
     /// Whether each file may have a text of its own.
     #[must_use]
     pub fn is_per_file(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Path | Part::File))
+        self.parts.iter().any(|part| matches!(part, Part::Path | Part::File | Part::Job))
     }
 
     /// The shortest text that it can become in a name: each field is at least one character.
@@ -134,6 +140,12 @@ impl Template {
     pub fn shortest(&self) -> String {
         let parts = self.parts.iter();
         parts.map(|part| if let Part::Text(text) = part { text } else { "_" }).collect()
+    }
+
+    /// Whether it has the number of a job.
+    #[must_use]
+    pub fn has_job(&self) -> bool {
+        self.parts.contains(&Part::Job)
     }
 
     /// Its labels.
@@ -152,21 +164,22 @@ impl Template {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Host => self.push(host, &mut out),
-                Part::Path | Part::File | Part::Label(_) => break,
+                Part::Path | Part::File | Part::Job | Part::Label(_) => break,
             }
         }
         out
     }
 
     /// Appends the text for one file. A label that its input does not have is `_`, or nothing in a
-    /// key.
+    /// key; a job that is not known is the file.
     pub fn expand(&self, fields: &Fields<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Host => self.push(fields.host, out),
                 Part::Path => self.push(fields.path, out),
-                Part::File => self.push(fields.file, out),
+                Part::Job if !fields.job.is_empty() => self.push(fields.job, out),
+                Part::File | Part::Job => self.push(fields.file, out),
                 Part::Label(name) => {
                     let label = fields.labels.iter().find(|(known, _)| known == name);
                     self.push(label.map_or(&b""[..], |(_, value)| value.as_bytes()), out);
@@ -195,9 +208,18 @@ mod tests {
     use super::*;
 
     fn expanded(text: &str, alphabet: Alphabet) -> String {
+        expanded_for(text, alphabet, b"")
+    }
+
+    fn expanded_for(text: &str, alphabet: Alphabet, job: &[u8]) -> String {
         let labels = [("cluster".to_owned(), "bio.1".to_owned())];
-        let fields =
-            Fields { host: b"node7.site", path: b"/jobs/a.log", file: b"1-2-0", labels: &labels };
+        let fields = Fields {
+            host: b"node7.site",
+            path: b"/jobs/a.log",
+            file: b"1-2-0",
+            job,
+            labels: &labels,
+        };
         let mut out = Vec::new();
         Template::parse(text, alphabet).unwrap().expand(&fields, &mut out);
         String::from_utf8(out).unwrap()
@@ -210,6 +232,12 @@ mod tests {
         assert_eq!(name("jobs.{host}.{label:cluster}"), "jobs.node7_site.bio_1");
         assert_eq!(name("jobs-{label:none}{file}"), "jobs-_1-2-0");
         assert_eq!(expanded("{path}", Alphabet::Any), "/jobs/a.log");
+        assert_eq!(
+            expanded_for("jobs.{host}.{job}", Alphabet::Name, b"47.pbs"),
+            "jobs.node7_site.47_pbs"
+        );
+        assert_eq!(expanded_for("{job}", Alphabet::Any, b"47.pbs"), "47.pbs");
+        assert_eq!(expanded("{job}", Alphabet::Any), "1-2-0", "without a job, the file");
         assert_eq!(expanded("{label:cluster}{label:none}", Alphabet::Any), "bio.1");
     }
 
@@ -219,7 +247,7 @@ mod tests {
         assert_eq!(error(""), TemplateError::Empty);
         assert_eq!(error("a{host"), TemplateError::Unbalanced);
         assert_eq!(error("a}b"), TemplateError::Unbalanced);
-        assert_eq!(error("{job}"), TemplateError::Field { field: "job".to_owned() });
+        assert_eq!(error("{task}"), TemplateError::Field { field: "task".to_owned() });
         assert_eq!(error("{label:}"), TemplateError::Field { field: "label:".to_owned() });
         assert_eq!(error("jobs/{host}"), TemplateError::Character { character: '/' });
         assert_eq!(error("jobs.>"), TemplateError::Character { character: '>' });
@@ -231,6 +259,7 @@ mod tests {
         assert!(template("jobs.{host}").is_fixed() && !template("jobs.{file}").is_fixed());
         assert_eq!(template("jobs.{host}.{file}.x").prefix(b"a.b"), b"jobs.a_b.");
         assert!(template("j{path}").is_per_file() && !template("j{label:a}").is_per_file());
+        assert!(template("{job}").is_per_file() && template("{job}").has_job());
         assert_eq!(template("j.{label:a}.{file}").shortest(), "j._._");
         assert_eq!(template("j{label:a}{label:b}").labels().collect::<Vec<_>>(), ["a", "b"]);
     }

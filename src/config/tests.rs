@@ -174,8 +174,11 @@ fn topics_and_subjects_that_cannot_be_are_refused_with_their_reason() {
         Output::parse(OsStr::from_bytes(b"kafka:\xff")),
         Err(character(char::REPLACEMENT_CHARACTER))
     );
-    let field = OutputError::Template(TemplateError::Field { field: "job".to_owned() });
-    assert_eq!(output("kafka:{job}"), Err(field));
+    let field = OutputError::Template(TemplateError::Field { field: "task".to_owned() });
+    assert_eq!(output("kafka:{task}"), Err(field));
+    assert_eq!(output("kafka:{job}"), Err(OutputError::TopicPerFile));
+    assert!(output("nats:jobs.{host}.{job}").is_ok());
+    assert_eq!(output("nats:jobs.{job}"), Err(OutputError::SubjectPrefix));
     assert_eq!(output("nats:{host"), Err(OutputError::Template(TemplateError::Unbalanced)));
 
     assert!(output(&format!("kafka:{}", "x".repeat(249))).is_ok());

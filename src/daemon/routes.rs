@@ -57,6 +57,8 @@ pub(super) const CONTROL: Routes = &[
     ("/status", status),
     ("/file", file),
     ("/list", list),
+    ("/inputs", inputs),
+    ("/job", job),
     ("/tap", tap),
     ("/top", top),
     ("/metrics", prometheus),
@@ -104,18 +106,39 @@ fn file(question: &mut Question<'_>, query: &str) -> Response {
 
 /// `kind=` and `cursor=`: a page of a list.
 fn list(question: &mut Question<'_>, query: &str) -> Response {
-    let text =
-        |name: &str| http::value(query, name).and_then(|value| String::from_utf8(value).ok());
-    let kind = text("kind").and_then(|kind| {
+    let name = http::value(query, "kind").and_then(|value| String::from_utf8(value).ok());
+    let kind = name.and_then(|kind| {
         ListKind::NAMES.iter().find(|(name, _)| *name == kind).map(|(_, kind)| *kind)
     });
-    match (kind, text("cursor").and_then(|cursor| cursor.parse().ok())) {
+    match (kind, cursor(query)) {
         (Some(kind), Some(cursor)) => match question.engine.list_page(kind, cursor, question.now) {
             Some(page) => json(&page),
             None => Response::refusal(410),
         },
         _ => Response::refusal(400),
     }
+}
+
+/// `cursor=`: how many files of a part belong to which input.
+fn inputs(question: &mut Question<'_>, query: &str) -> Response {
+    match cursor(query) {
+        Some(cursor) => json(&question.engine.count_files(cursor)),
+        None => Response::refusal(400),
+    }
+}
+
+/// `id=` and `cursor=`: some files of a job.
+fn job(question: &mut Question<'_>, query: &str) -> Response {
+    match (http::value(query, "id"), cursor(query)) {
+        (Some(id), Some(cursor)) if !id.is_empty() => {
+            json(&question.engine.files_of_job(&id, cursor, question.now))
+        }
+        _ => Response::refusal(400),
+    }
+}
+
+fn cursor(query: &str) -> Option<u64> {
+    String::from_utf8(http::value(query, "cursor")?).ok()?.parse().ok()
 }
 
 fn explain(question: &mut Question<'_>, path: &[u8]) -> Result<FileStatus, EngineError> {

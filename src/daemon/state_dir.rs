@@ -161,6 +161,10 @@ impl Tail for OutputFile<'_> {
         Ok(())
     }
 
+    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        Ok(nix::sys::uio::pwrite(&self.file, bytes, offset.cast_signed())?)
+    }
+
     fn truncate(&mut self, len: u64) -> io::Result<()> {
         Ok(nix::unistd::ftruncate(&self.file, len.cast_signed())?)
     }

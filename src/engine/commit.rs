@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::checkpoint::state::StoredOffsets;
 use crate::checkpoint::{Committer, Done, Work};
-use crate::engine::commit::agreement::Agreement;
+use crate::engine::commit::agreement::{Agreement, Asked};
 use crate::engine::commit::commits::{Commits, DISPLACED_SETTLE, KnownOutput, UnderWay};
 use crate::engine::commit::payload::Present;
 use crate::engine::output::output_file::{Neighbours, Replaced};
@@ -59,14 +59,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // knows it.
         let is_file = self.outbox.sink_mut().point().is_some();
         let known = checkpoint.state.known();
+        let is_new = checkpoint.state.is_empty() && checkpoint.state.scanned().next().is_none();
+        let asked = if is_new && known.number_last == 0 { Asked::First } else { Asked::Start };
         let agreement = self.outbox.receiver().map(|receiver| {
             receiver.begin(&known);
-            Agreement::with_receiver(receiver.has_transactions(), known.number)
+            Agreement::with_receiver(receiver.has_transactions(), known.number, asked)
         });
         self.outbox.hold(is_file || agreement.is_some());
-        let is_asked = agreement.is_some();
         self.offsets.keep(Commits::new(checkpoint, agreement.unwrap_or_default()));
-        if !is_asked {
+        if !self.awaits_receiver() {
             self.take_up_offsets();
         }
     }
@@ -100,9 +101,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// this run is committed.
     pub fn committed_output(&mut self) -> Option<OwnedFd> {
         let commits = self.offsets.get()?;
-        let is_all = commits.is_settled()
-            && !commits.has_failed()
-            && commits.accepted == self.outbox.accepted();
+        let is_all =
+            commits.is_settled() && !commits.has_failed() && commits.taken == self.outbox.taken();
         if is_all { self.outbox.sink_mut().point()?.file } else { None }
     }
 
@@ -142,9 +142,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Nothing more will be read: what there is to commit is committed at once.
     fn is_ending(&self) -> bool {
-        self.is_stopping
-            || self.outbox.is_closed()
-            || (self.config.once && self.is_read() && self.outbox.is_empty())
+        // Without a commit, an output with transactions acknowledges nothing.
+        let has_transactions =
+            self.offsets.get().is_some_and(|commits| commits.agreement.has_transactions);
+        let is_taken = self.outbox.is_empty() || (has_transactions && self.outbox.unsent() == 0);
+        self.is_stopping || self.outbox.is_closed() || (self.has_read_all() && is_taken)
     }
 
     /// Hands over the job that comes first of those that are due.
@@ -155,7 +157,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let events_until = self.events_until();
         let Engine { config, outbox, output_file, files, tree, own, observer, offsets, .. } = self;
         let Some(commits) = offsets.get_mut() else { return };
-        commits.note_changes(outbox.accepted(), now.instant);
+        commits.note_changes(outbox.taken(), now.instant);
         if is_ending && !std::mem::replace(&mut commits.is_last_try, is_ending) {
             commits.retry_at = None;
         }
@@ -252,7 +254,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 let output = under_way.output;
                 commits.succeeded(done.work, output, &directory, &mut observer.notices, now);
                 if output != KnownOutput::Unknown {
-                    observer.stats.commits += 1;
+                    // One in doubt counts when the output has decided.
+                    observer.stats.commits += u64::from(!commits.agreement.is_asked());
                     output_file.successor_stored();
                 }
                 if (output != KnownOutput::Unknown || settled.is_some())

@@ -123,7 +123,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Task::LookAgain(key) => put(key, In::RETRIES),
                 Task::DeliverPiece(key) => put(key, In::TIMED),
                 Task::Judge(key) if self.schedule.is_judged_at(key.id, at) => put(key, In::LEAVING),
-                Task::Judge(_) | Task::JudgeDirectory(_) | Task::CountLoss(_) => {}
+                Task::Judge(_)
+                | Task::JudgeDirectory(_)
+                | Task::CountLoss(_)
+                | Task::ReadAgain(_) => {}
             }
         }
         self.schedule.deleted().for_each(|key| put(key, In::LEAVING));

@@ -8,7 +8,8 @@ pub(super) mod explain;
 pub(super) mod lists;
 mod losses;
 pub(super) mod paths;
-mod reasons;
+mod per_input;
+pub(super) mod reasons;
 pub(super) mod status;
 pub(super) mod top;
 mod unknown;
@@ -24,6 +25,7 @@ use crate::engine::output::hung::Hung;
 use crate::engine::output::outbox::Outbox;
 use crate::engine::output::output_file::OutputFile;
 use crate::sink::Sink;
+use crate::status::histogram::Histogram;
 use crate::status::stats::Stats;
 
 /// The reason of a loss: the last line was read, and truncated before its newline came.
@@ -35,6 +37,8 @@ pub(super) struct Observer {
     pub(super) stats: Stats,
     insight: Insight,
     pub(super) notices: Notices,
+    /// How long the output took for its commits.
+    pub(super) settlements: Histogram,
     /// Which files are read most, while somebody watches.
     pub(super) busiest: Option<Box<Busiest>>,
     pub(super) lost: Losses,

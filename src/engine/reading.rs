@@ -7,6 +7,7 @@
 pub(super) mod binary;
 mod encoding;
 pub(super) mod held_files;
+pub(super) mod jobs;
 pub(super) mod kept_files;
 mod nul_runs;
 pub(super) mod open_files;
@@ -143,7 +144,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(0);
         }
         Schedule::begin_read(&mut self.files, id);
-        let Opened { file, proven_size } = match self.open(id) {
+        let Opened { file, proven_size, owner } = match self.open(id) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 rare!("another file had the name of one that was to be read");
@@ -158,6 +159,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let is_alone = self.schedule.unread.is_empty();
         let budget = budget(because, is_alone, self.files.get(id).scanned);
         let mut pass = ReadPass::new(waiting, wall, budget, proven_size);
+        pass.owner = owner;
         let before = (self.observer.stats.bytes, self.observer.stats.records);
         let end_before = read_upto(self.files.get(id));
         let outcome = loop {
@@ -234,6 +236,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         file: &F::File,
         now: Now,
     ) -> io::Result<Option<Pause>> {
+        if self.coverage.inputs.wants_owner() && pass.owner.is_none() {
+            pass.owner = Some(self.fs.inode_of(file)?.owner);
+        }
         loop {
             let slot = self.files.get(pass.id);
             let (state, scanned, offset, mark, mark_len) =
@@ -246,9 +251,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 continue;
             }
             if scanned >= SCANNED_MIN && pass.len == READ_BYTES && !state.contains(State::FLUSH) {
+                let splits = self.splits(pass.id);
                 let (fs, files) = (&mut self.fs, &mut self.files);
                 let longest = self.config.line_bytes_max;
-                if let Some(end) = self.reading.scan_on(fs, files, pass, file, longest)? {
+                if let Some(end) = self.reading.scan_on(fs, files, pass, file, longest, splits)? {
                     return Ok(Some(end));
                 }
             }
@@ -287,7 +293,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             pass.budget = pass.budget.saturating_sub(got - mark_len);
             if let Some(routing) = &mut self.reading.routing {
                 let file = (pass.id, &*self.path);
-                routing.begin(&self.files, &self.coverage.inputs, file, &mut self.outbox);
+                let (inputs, jobs) = (&self.coverage.inputs, &mut self.reading.jobs);
+                routing.begin(&self.files, inputs, jobs, file, &mut self.outbox);
             }
             if let Some(end) = self.take_bytes(pass, file, mark_len, got, wanted, now)? {
                 return Ok(Some(end));

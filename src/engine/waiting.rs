@@ -20,7 +20,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 None => Turn::WaitForEvents,
             });
         }
-        let is_read = self.config.once && !self.has_work() && self.is_read();
+        let is_read = self.has_read_all();
         if self.outbox.is_closed()
             || ((self.is_stopping || is_read)
                 && self.outbox.is_empty()
@@ -97,9 +97,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.config.once && self.is_stopping && !self.outbox.is_closed() && has_rest()
     }
 
+    /// With `--once`: nothing is to be done, and nothing waits.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.config.once && !self.has_work() && self.is_read()
+    }
+
     /// With `--once`: nothing waits for a deadline or for the journal either, so everything was
     /// read.
-    pub(super) fn is_read(&self) -> bool {
+    fn is_read(&self) -> bool {
         // A directory that could not be listed for lack of descriptors or memory is tried again.
         self.kernel.polled == 0
             && self.schedule.unread.is_empty()

@@ -10,7 +10,7 @@ use super::digits::push_decimal;
 use super::printable::push_text_path;
 use super::time::FormattedTime;
 use super::{Source, push_file};
-use crate::lines::Line;
+use crate::lines::{End, Line};
 
 /// Facility user, severity notice: the default of logger(1).
 const HEADER: &[u8] = b"<13>1 ";
@@ -65,7 +65,11 @@ impl Syslog {
     pub(super) fn encode(&mut self, line: &Line<'_>, out: &mut Vec<u8>) {
         self.offset.clear();
         push_decimal(line.offset, &mut self.offset);
-        let end: &[u8] = if line.ended { b"\"]" } else { b"\" eol=\"false\"]" };
+        let end: &[u8] = match line.end {
+            End::Newline => b"\"]",
+            End::Return => b"\" eol=\"cr\"]",
+            End::Open => b"\" eol=\"false\"]",
+        };
         // Plus a blank before the line and the newline behind it.
         let len = self.head.len()
             + self.offset.len()
@@ -158,6 +162,7 @@ mod tests {
             inode: 0x1a_2b3c,
             generation: 2,
             labels: &labels,
+            job: b"",
             read_at,
         });
         let mut out = Vec::new();
@@ -176,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_message_with_its_length_its_origin_and_its_labels() {
-        let line = Line { bytes: b"one] \"two\"", offset: 1234, ended: true };
+        let line = Line { bytes: b"one] \"two\"", offset: 1234, end: End::Newline };
         let out = record(
             b"d1/job7.log",
             &[("cluster", "north"), ("a b", "x\"]\\\n")],
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_piece_says_so_and_an_empty_line_is_a_message() {
-        let out = record(b"a]\n\xff", &[], None, &Line { bytes: b"", offset: 0, ended: false });
+        let out = record(b"a]\n\xff", &[], None, &Line { bytes: b"", offset: 0, end: End::Open });
         let text = String::from_utf8(message(&out).to_vec()).expect("UTF-8");
         assert!(
             text.contains(" - manytail - - [manytail@32473 path=\"a\\]\\\\x0a\\\\xff\" "),

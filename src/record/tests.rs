@@ -21,12 +21,13 @@ fn source(path: &[u8]) -> Source<'_> {
         inode: 0x1a_2b3c,
         generation: 0,
         labels: b"",
+        job: b"",
         read_at: example_time(),
     }
 }
 
 fn line(bytes: &[u8]) -> Line<'_> {
-    Line { bytes, offset: 1234, ended: true }
+    Line { bytes, offset: 1234, end: End::Newline }
 }
 
 /// The record of one line of one path.
@@ -92,8 +93,28 @@ fn expected_json(path: &[u8], line: &Line<'_>) -> String {
         line.offset,
         text(line.bytes),
         bytes_key("bytes", line.bytes),
-        if line.ended { "" } else { ",\"eol\":false" },
+        match line.end {
+            End::Newline => "",
+            End::Return => ",\"eol\":\"\\r\"",
+            End::Open => ",\"eol\":false",
+        },
     )
+}
+
+#[test]
+fn the_fields_of_a_job_come_behind_the_labels() {
+    let mut job = Vec::new();
+    push_job_field("id", "47\"1", &mut job);
+    push_job_owner(61_011, &mut job);
+    job.push(b'}');
+    let labels = encode_labels(Format::Json, &[("a".to_owned(), "b".to_owned())]);
+    let mut encoder = Encoder::new(Format::Json);
+    encoder.begin(&Source { labels: &labels, job: &job, ..source(b"p") });
+    let mut out = Vec::new();
+    encoder.encode(&line(b"x"), &mut out);
+    let wanted = "\"file\":\"fd01-1a2b3c-0\",\"labels\":{\"a\":\"b\"},\
+        \"job\":{\"id\":\"47\\\"1\",\"uid\":61011},\"offset\":1234,\"line\":\"x\"}\n";
+    assert!(String::from_utf8_lossy(&out).ends_with(wanted), "{}", out.escape_ascii());
 }
 
 #[test]
@@ -104,7 +125,7 @@ fn raw_is_the_bytes_and_a_newline() {
 
 #[test]
 fn raw_and_text_do_not_mark_pieces() {
-    let piece = Line { ended: false, ..line(b"piece") };
+    let piece = Line { end: End::Open, ..line(b"piece") };
     assert_eq!(record(Format::Raw, b"p", &piece), b"piece\n");
     assert_eq!(record(Format::Text, b"p", &piece), b"p\tpiece\n");
 }
@@ -178,7 +199,7 @@ fn json_of_a_plain_line_is_exactly_the_contracts_example() {
 
 #[test]
 fn json_has_every_key_in_order_when_all_apply() {
-    let piece = Line { bytes: b"\xff", offset: u64::MAX, ended: false };
+    let piece = Line { bytes: b"\xff", offset: u64::MAX, end: End::Open };
     assert_eq!(
         json(b"\xfe", &piece),
         "{\"time\":\"2026-11-22T10:00:00.123456789Z\",\"path\":\"\u{fffd}\",\"path_bytes\":\"/g==\",\"file\":\"fd01-1a2b3c-0\",\
@@ -190,7 +211,7 @@ fn json_has_every_key_in_order_when_all_apply() {
 fn json_marks_only_pieces_that_no_newline_ends() {
     assert!(!json(b"p", &line(b"x")).contains("eol"));
     assert!(
-        json(b"p", &Line { ended: false, ..line(b"x") })
+        json(b"p", &Line { end: End::Open, ..line(b"x") })
             .ends_with(",\"line\":\"x\",\"eol\":false}\n")
     );
 }
@@ -258,7 +279,7 @@ fn json_of_any_bytes_is_what_serde_json_would_write() {
         let line = Line {
             bytes: &bytes,
             offset: random.next() >> random.below(64),
-            ended: random.below(2) == 0,
+            end: [End::Newline, End::Return, End::Open][random.below(3)],
         };
         assert_eq!(json(&path, &line), expected_json(&path, &line), "path {path:?} line {bytes:?}");
     }
@@ -293,7 +314,8 @@ fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
             taken_together += usize::from(count > 1);
             let next = one_by_one.next();
             let is_plain = next.is_some_and(|next| {
-                next.ended && next.bytes.iter().all(|&byte| !needs_escape(byte) && byte.is_ascii())
+                next.is_ended()
+                    && next.bytes.iter().all(|&byte| !needs_escape(byte) && byte.is_ascii())
             });
             assert!(!is_plain || out.len() >= len_max, "it ends where it must");
             let Some(line) = lines.next() else { break };

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{
-    Metrics, Output, Symlinks, parse_addresses, parse_broker, parse_duration, parse_host,
-    parse_key, parse_label, parse_server, parse_size, parse_stream, parse_topic,
+    JobPattern, Metrics, Output, Symlinks, parse_addresses, parse_broker, parse_duration,
+    parse_host, parse_key, parse_label, parse_server, parse_size, parse_stream, parse_topic,
 };
 
 /// A value of the type that its kind has.
@@ -88,6 +88,8 @@ pub(crate) enum Kind {
     Stream,
     /// The key of records, a [`crate::config::Template`].
     RecordKey,
+    /// A regular expression with named groups, a [`JobPattern`].
+    JobPattern,
     /// Any number of pairs of a name and a value, for the client library.
     Properties,
 }
@@ -117,6 +119,7 @@ impl Kind {
             Kind::Duration | Kind::Size | Kind::Count => Form::Number,
             Kind::Choice(_) | Kind::Listed(..) | Kind::Path(_) | Kind::Output => Form::Text,
             Kind::Name(_) | Kind::File | Kind::Topic | Kind::Stream | Kind::RecordKey => Form::Text,
+            Kind::JobPattern => Form::Text,
             // In a variable, a colon would be between two items of a list.
             Kind::Addresses => Form::Text,
             Kind::Paths | Kind::Globs | Kind::Labels | Kind::Metrics => Form::List,
@@ -167,7 +170,8 @@ impl Kind {
             Kind::Servers => "nats://HOST:PORT",
             Kind::Topic => "TOPIC",
             Kind::Stream => "STREAM",
-            Kind::RecordKey => "file|path|label:NAME|TEXT",
+            Kind::RecordKey => "file|path|job|label:NAME|TEXT",
+            Kind::JobPattern => "PATTERN",
             Kind::Properties => "NAME = VALUE",
         };
         word.to_owned()
@@ -201,6 +205,7 @@ impl Kind {
             Kind::Topic => parsed(parse_topic(utf8()?)),
             Kind::Stream => parsed(parse_stream(utf8()?)),
             Kind::RecordKey => parsed(parse_key(utf8()?)),
+            Kind::JobPattern => parsed(JobPattern::parse(utf8()?)),
             Kind::Properties => parsed(parse_label(utf8()?)),
             Kind::Paths => Ok(Arc::new(text.to_owned())),
         }

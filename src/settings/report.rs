@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Change, Form, Given, Label, Row, Source, Text};
+use super::{Change, Form, Given, Key, Label, Row, Source, Text};
 
 /// The source of a value begins in this column, unless the value is longer.
 const SOURCE_COLUMN: usize = 52;
@@ -175,6 +175,16 @@ pub struct Effective {
 }
 
 impl Effective {
+    /// Where the PATHs of each input are set.
+    #[must_use]
+    pub(crate) fn sources_of_inputs(&self) -> Vec<String> {
+        let source = |input: &Vec<Setting>| {
+            let paths = input.iter().find(|setting| setting.key == Key::Paths.name());
+            paths.map_or(&Source::Default, |paths| &paths.source).to_string()
+        };
+        self.inputs.iter().map(source).collect()
+    }
+
     /// Writes a settings file with these settings, each with its source.
     ///
     /// # Errors

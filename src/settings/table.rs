@@ -8,8 +8,9 @@
 
 use super::brokers::BROKERS;
 use super::kind::Kind;
+use super::presets::PRESETS;
 use super::row::{Change, Key, Live, Row, Scope};
-use crate::config::{Binary, Format, StartAt};
+use crate::config::{Binary, CarriageReturn, Format, StartAt};
 use crate::diagnostics::{Level, LogFormat};
 
 /// All settings: the options, then those of tables.
@@ -45,7 +46,7 @@ const DIAGNOSTICS: &str = "Diagnostics";
 
 /// All settings, in the order of their keys and of the help.
 #[rustfmt::skip] // A table is read line by line.
-pub static TABLE: [Row; 33] = [
+pub static TABLE: [Row; 37] = [
     Row { key: Key::Config, name: "config", short: None, kind: Kind::Path("FILE"),
         default: None, in_words: Some("none"),
         scope: Scope::CommandLine, change: Change::Restart, heading: SETTINGS,
@@ -78,6 +79,10 @@ pub static TABLE: [Row; 33] = [
         default: None, in_words: Some("those of the settings file"),
         scope: Scope::Input, change: Change::Inputs, heading: FILES,
         help: "Directories and files to follow" },
+    Row { key: Key::Preset, name: "preset", short: None, kind: Kind::Listed("NAME", &PRESETS),
+        default: None, in_words: Some("none"),
+        scope: Scope::Input, change: Change::Inputs, heading: FILES,
+        help: "A scheduler: globs for its logs, and the job in their names" },
     Row { key: Key::Include, name: "include", short: None, kind: Kind::Globs,
         default: None, in_words: Some("all"),
         scope: Scope::Input, change: Change::Inputs, heading: FILES,
@@ -98,6 +103,19 @@ pub static TABLE: [Row; 33] = [
         default: Some("deliver"), in_words: None,
         scope: Scope::Input, change: Change::Inputs, heading: READ,
         help: "Deliver or skip new files with NULs in the first block, unless UTF-16 or UTF-32" },
+    Row { key: Key::CarriageReturn, name: "carriage_return", short: None,
+        kind: Kind::Choice(&CarriageReturn::NAMES),
+        default: Some("data"), in_words: None,
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json, syslog: a \\r without \\n ends a record; latest: only the last one of a read" },
+    Row { key: Key::Job, name: "job", short: None, kind: Kind::JobPattern,
+        default: None, in_words: Some("none"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: fields of job, from the name or, with a /, the path: (?P<id>\\d+)" },
+    Row { key: Key::Uid, name: "uid", short: None, kind: Kind::Switch,
+        default: Some("false"), in_words: Some("off"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: the owner of the file, as a number in job" },
     Row { key: Key::Recursive, name: "recursive", short: None, kind: Kind::Boolean,
         default: Some("true"), in_words: None,
         scope: Scope::Run, change: Change::Restart, heading: FILES,
@@ -264,6 +282,8 @@ mod tests {
             ConfigError::NoBroker { output: String::new() },
             ConfigError::NoHostName { reason: String::new() },
             ConfigError::OnceFromEnd,
+            ConfigError::CarriageReturn { rule: "split", format: "raw" },
+            ConfigError::JobUid,
         ] {
             Key::named(error.key());
         }

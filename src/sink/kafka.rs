@@ -19,6 +19,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod trial;
 mod window;
 
 use std::io;
@@ -36,6 +37,7 @@ use self::failure::Failure;
 use self::helper::Helper;
 use self::properties::Properties;
 use self::transactions::Numbers;
+pub(super) use self::trial::try_out;
 use self::window::Window;
 use super::backoff::Backoff;
 use super::outage::Outage;
@@ -54,8 +56,12 @@ const STALLED: Duration = Duration::from_secs(7);
 /// The brokers do not accept us any more, and confirmed nothing for so long: the next client reads
 /// the files with our secrets again.
 const LOCKED_OUT: Duration = Duration::from_secs(5);
+/// Brokers that hold answers back for this long have a quota that matters ...
+const HELD_BACK: Duration = Duration::from_millis(100);
+/// ... and that is logged not more often than this.
+const HELD_BACK_QUIET: Duration = Duration::from_secs(300);
 /// A record that was refused is offered to the brokers again after this long.
-const REFUSED: Duration = Duration::from_secs(30);
+const REFUSED: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 
 /// A client that is connected.
 #[derive(Debug)]
@@ -93,8 +99,6 @@ struct Form {
     headers: Vec<Header>,
     host: String,
     on_refused: OnRefused,
-    /// The topic of all records, if there is only one.
-    topic: Option<String>,
 }
 
 /// The `kafka:TOPIC` output.
@@ -115,6 +119,14 @@ pub(super) struct KafkaSink {
     is_suspect: bool,
     /// What the brokers have is none of ours.
     mismatch: Option<Mismatch>,
+    /// How long records are added to those that are on their way.
+    round: Duration,
+    /// When nothing more is added to the records that are on their way.
+    round_ends: Option<Instant>,
+    /// The library has to be told then to send them.
+    is_push_due: bool,
+    /// It has records that it was not told to send.
+    is_collecting: bool,
     /// Since when no report came although records are on their way.
     waiting_since: Option<Instant>,
     /// Since when the brokers do not accept us.
@@ -123,6 +135,8 @@ pub(super) struct KafkaSink {
     refused_until: Option<Instant>,
     /// When a record that was left out was last logged, and how many were since.
     left_out: LeftOut,
+    /// A quota holds our requests back.
+    quota: Quota,
     spare: Vec<Report>,
     outage: Outage,
     helper: Helper,
@@ -136,6 +150,13 @@ struct LeftOut {
     count: u64,
     logged_at: Option<Instant>,
     suppressed: u64,
+}
+
+/// How brokers hold our requests back, and when that was last logged.
+#[derive(Debug, Default)]
+struct Quota {
+    held_back: Duration,
+    logged_at: Option<Instant>,
 }
 
 impl KafkaSink {
@@ -160,18 +181,8 @@ impl KafkaSink {
         let failed = |why: String| SinkError::new(&name, "open", io::Error::other(why));
         let routes = brokers.routes.ok_or_else(|| failed("it has no topic".to_owned()))?;
         let kafka = brokers.kafka;
-        let topic = routes.destination.is_fixed().then(|| {
-            let prefix = routes.destination.prefix(routes.host.as_bytes());
-            String::from_utf8_lossy(&prefix).into_owned()
-        });
-        properties.names.topic.clone_from(&topic);
         let is_transactional = brokers.is_kept && kafka.transactions;
-        if is_transactional {
-            let offsets_topic = kafka.offsets_topic.clone().or_else(|| topic.clone());
-            properties.names.offsets_topic = offsets_topic.ok_or_else(|| {
-                failed("the topic differs between files: [kafka] needs offsets_topic".to_owned())
-            })?;
-        }
+        properties.aim(routes, is_transactional).map_err(failed)?;
         let start = || {
             let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
             let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
@@ -187,8 +198,8 @@ impl KafkaSink {
                 headers: kafka.headers.clone(),
                 host: routes.host.clone(),
                 on_refused: kafka.on_refused,
-                topic,
             },
+            round: properties.round(),
             properties,
             link: Link::Down,
             mode,
@@ -198,10 +209,14 @@ impl KafkaSink {
             is_fatal: false,
             is_suspect: false,
             mismatch: None,
+            round_ends: None,
+            is_push_due: false,
+            is_collecting: false,
             waiting_since: None,
             locked_out_since: None,
             refused_until: None,
             left_out: LeftOut::default(),
+            quota: Quota::default(),
             spare: Vec::new(),
             outage: Outage::new(name, Backoff::new(RETRY_FIRST, RETRY_LONGEST)),
             helper,
@@ -269,6 +284,9 @@ impl Sink for KafkaSink {
         if records.bytes.is_empty() {
             return Ok(Sent::Accepted(0));
         }
+        if self.holds_back(records.bytes.len(), now) {
+            return Ok(Sent::Blocked);
+        }
         Ok(self.offer(records, now))
     }
 
@@ -297,7 +315,7 @@ impl Sink for KafkaSink {
         }
         let stalled = self.waiting_since.map(|since| since + STALLED);
         let locked_out = self.locked_out_since.map(|since| since + LOCKED_OUT);
-        [stalled, locked_out, self.refused_until].into_iter().flatten().min()
+        [stalled, locked_out, self.refused_until, self.push_at()].into_iter().flatten().min()
     }
 
     no_regular_file!();
@@ -307,6 +325,8 @@ impl Sink for KafkaSink {
         SinkState {
             is_connected: state.is_connected && matches!(self.link, Link::Up(_)),
             refused: self.left_out.count,
+            in_flight: self.window.in_flight() as u64,
+            remark: self.quota_in_words(),
             ..state
         }
     }

@@ -24,9 +24,13 @@ mod sentences;
 mod sink;
 #[cfg(feature = "nats")]
 mod stream;
+#[cfg(feature = "nats")]
+mod trial;
 
 #[cfg(feature = "nats")]
 pub(super) use sink::NatsSink;
+#[cfg(feature = "nats")]
+pub(super) use trial::try_out;
 
 /// Between two steps of the protocol: tests end the process there.
 #[cfg(feature = "nats")]

@@ -2,7 +2,8 @@
 //!
 //! In: failed and successful attempts. Out: when to try again, and log lines at the start, now and
 //! then, and at the end.
-//! Always holds: the time between two warnings is at least [`QUIET`].
+//! Always holds: the time between two warnings about one reason is at least [`QUIET`]; within it at
+//! most [`REASONS_MAX`] reasons are logged.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,6 +15,10 @@ use crate::diagnostics::notices::NoticeCounts;
 /// Least time between two warnings: a peer that comes and goes many times a second has one cause,
 /// not many.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// When one thing is mended, the next one that is wrong is worth a line at once; so many are,
+/// before it is quiet.
+const REASONS_MAX: usize = 12;
 
 /// A lasting outage is logged again after this long, and then after so many times as long, up to
 /// the longest.
@@ -40,6 +45,8 @@ pub(super) struct Outage {
     /// When the outage began, and how long after the last warning it is logged again.
     began: Option<Instant>,
     again_after: Duration,
+    /// What was logged since it was quiet.
+    reasons: Vec<String>,
     notices: NoticeCounts,
     /// Failures that were not logged since the last warning.
     suppressed: u64,
@@ -62,6 +69,7 @@ impl Outage {
             logged_at: None,
             began: None,
             again_after: AGAIN_FIRST,
+            reasons: Vec::new(),
             notices: NoticeCounts::default(),
             suppressed: 0,
             failure: String::new(),
@@ -88,7 +96,14 @@ impl Outage {
             self.again_after = AGAIN_FIRST;
         }
         let quiet_for = if self.state == OutageState::Logged { self.again_after } else { QUIET };
-        if self.logged_at.is_none_or(|at| now.duration_since(at) >= quiet_for) {
+        let is_due = self.logged_at.is_none_or(|at| now.duration_since(at) >= quiet_for);
+        if is_due {
+            self.reasons.clear();
+        }
+        // The kernel has several numbers for one lost connection; brokers have sentences.
+        let is_sentence = why.raw_os_error().is_none();
+        if is_due || (is_sentence && self.is_news()) {
+            self.reasons.push(self.failure.clone());
             self.notices.said += 1;
             let suppressed =
                 Some(std::mem::take(&mut self.suppressed)).filter(|&suppressed| suppressed > 0);
@@ -96,7 +111,7 @@ impl Outage {
             let output = &self.output;
             tracing::warn!(%output, reason = %why, lasts, suppressed, "{what}; records wait; tried \
                 again");
-            if self.state == OutageState::Logged {
+            if self.state == OutageState::Logged && is_due {
                 self.again_after = (self.again_after * AGAIN_TIMES).min(AGAIN_LONGEST);
             }
             self.state = OutageState::Logged;
@@ -106,6 +121,15 @@ impl Outage {
             self.suppressed += 1;
             tracing::debug!(output = %self.output, reason = %why, "{what}");
         }
+    }
+
+    /// Whether the failure has another reason than those that were logged. Numbers in it may
+    /// differ: they are those of an attempt.
+    fn is_news(&self) -> bool {
+        let without_numbers = |text: &str| text.replace(|char: char| char.is_ascii_digit(), "");
+        let failure = without_numbers(&self.failure);
+        self.reasons.len() < REASONS_MAX
+            && !self.reasons.iter().any(|known| without_numbers(known) == failure)
     }
 
     /// How long the outage has lasted, in words.
@@ -120,15 +144,23 @@ impl Outage {
         self.ended();
     }
 
+    /// Nothing is wrong any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == OutageState::Fine
+    }
+
     /// The state of the output, as far as outages decide it.
     pub(super) fn state(&self) -> SinkState {
         SinkState {
-            is_connected: self.state == OutageState::Fine,
+            is_connected: self.is_over(),
             failure: Some(&self.failure).filter(|_| self.state != OutageState::Fine).cloned(),
             errors: self.errors,
             reconnects: self.receivers.saturating_sub(1),
             truncations: 0,
             refused: 0,
+            in_flight: 0,
+            batches: 0,
+            remark: None,
             notices: self.notices,
         }
     }
@@ -153,6 +185,8 @@ impl Outage {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     #[test]
@@ -170,6 +204,35 @@ mod tests {
         outage.failed(start + QUIET, "cannot connect", io::Error::other("refused"));
         assert!(outage.is_logged(), "an outage that lasts is said in the end");
         assert_eq!(outage.state().notices, NoticeCounts { said: 2, suppressed: 1 });
+    }
+
+    #[test]
+    fn another_reason_is_logged_at_once_but_not_one_after_the_other_for_ever() {
+        let start = crate::sys::clock::now().instant;
+        let mut outage =
+            Outage::new("kafka:jobs".to_owned(), Backoff::new(Duration::ZERO, Duration::ZERO));
+        let mut failed =
+            |why: &str| outage.failed(start, "cannot deliver", io::Error::other(why.to_owned()));
+        failed("no password");
+        failed("no topic (attempt 1)");
+        failed("no topic (attempt 2)");
+        failed("no password");
+        for letter in "abcdefghijklmnop".chars() {
+            failed(&letter.to_string());
+        }
+        let said = REASONS_MAX as u64;
+        assert_eq!(outage.state().notices, NoticeCounts { said, suppressed: 20 - said });
+    }
+
+    #[test]
+    fn the_numbers_that_the_kernel_has_for_a_lost_connection_are_one_reason() {
+        let start = crate::sys::clock::now().instant;
+        let mut outage =
+            Outage::new("tcp:[::1]:1".to_owned(), Backoff::new(Duration::ZERO, Duration::ZERO));
+        for errno in [Errno::ECONNRESET, Errno::EPIPE, Errno::ECONNREFUSED] {
+            outage.failed(start, "lost the connection", errno);
+        }
+        assert_eq!(outage.state().notices, NoticeCounts { said: 1, suppressed: 2 });
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! from the daemon to its clients.
 //! Always holds: every answer has a state, and words that explain it.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -221,6 +223,30 @@ pub struct FileStatus {
     /// `--ignore-older`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub started_at_end: bool,
+    /// The input that follows it: its place in the settings, from 1 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<usize>,
+    /// The labels of its records.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What its name says of the job. `None`: its input has no pattern, or the pattern does not
+    /// match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<BTreeMap<String, String>>,
+    /// The owner, as a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
+/// A part of the files of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPage {
+    /// Files; there may be none even if further parts follow.
+    pub files: Vec<FileStatus>,
+    /// The cursor of the next part; `None`: this is the last one.
+    pub next: Option<u64>,
+    /// Whether some input has a pattern with the group `id`.
+    pub is_told: bool,
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! end in `_total`, the values of a label do not grow with the number of files, and a HELP text can
 //! be understood alone.
 
+mod output;
+
 use std::fmt::{Display, Write};
 
 use crate::status::Status;
@@ -21,7 +23,7 @@ pub(crate) fn text(status: &Status) -> String {
     files(&mut text, status);
     backlog(&mut text, status);
     directories(&mut text, status);
-    output(&mut text, status);
+    output::output(&mut text, status);
     commits(&mut text, status);
     diagnostics(&mut text, status);
     process(&mut text, status);
@@ -163,6 +165,24 @@ fn losses(text: &mut Text, status: &Status) {
         position.",
         counters.skipped_nul_bytes,
     );
+    text.counter(
+        "manytail_superseded_segments_total",
+        "Parts of lines between carriage returns that were left out because a later part of the \
+        same read replaces them (carriage_return = \"latest\").",
+        counters.superseded_segments,
+    );
+    let name = "manytail_job_mismatches_total";
+    if !status.jobs.is_empty() {
+        text.family(
+            name,
+            Kind::Counter,
+            "Reads of files whose names the pattern of `job` does not match: their records have no \
+            fields of it. By the PATHs of the input; only with such a pattern.",
+        );
+    }
+    for input in &status.jobs {
+        text.sample(name, &[("input", &input.input)], input.mismatches);
+    }
 }
 
 fn files(text: &mut Text, status: &Status) {
@@ -234,100 +254,6 @@ fn directories(text: &mut Text, status: &Status) {
         "Limit of inotify watches for all processes of this user together \
         (fs.inotify.max_user_watches, or less in a user namespace); 0 if it is not known.",
         directories.watches_max,
-    );
-}
-
-/// What happened to the output's files, commits and records.
-fn output_history(text: &mut Text, status: &Status) {
-    let output = &status.output;
-    text.counter(
-        "manytail_output_files_replaced_total",
-        "How often a new file replaced an output file that was deleted.",
-        status.counters.outputs_replaced,
-    );
-    text.counter(
-        "manytail_output_commits_total",
-        "Commits that the output made: transactions of Kafka.",
-        status.counters.output_commits,
-    );
-    text.counter(
-        "manytail_output_recoveries_total",
-        "How often the output was asked whether it made a commit, or lost what it had accepted.",
-        status.counters.output_recoveries,
-    );
-    text.counter(
-        "manytail_output_resent_bytes_total",
-        "Bytes of records that were offered again after that.",
-        status.counters.resent_bytes,
-    );
-    text.counter(
-        "manytail_output_truncations_total",
-        "How often another process truncated the output file.",
-        output.truncations,
-    );
-    text.counter(
-        "manytail_output_refused_records_total",
-        "Records that were left out because the receiver will never take them (on_refused = skip).",
-        output.refused,
-    );
-}
-
-fn output(text: &mut Text, status: &Status) {
-    let output = &status.output;
-    text.family(
-        "manytail_output_info",
-        Kind::Gauge,
-        "Always 1; the label is the kind of the output.",
-    );
-    text.sample("manytail_output_info", &[("kind", &output.kind)], 1);
-    text.gauge(
-        "manytail_output_connected",
-        "1 if the receiver of the output is connected, as far as is known.",
-        u8::from(output.is_connected),
-    );
-    text.gauge(
-        "manytail_output_misplaced",
-        "1 while the path of a file: output leads to another file or to none, or a SIGHUP could \
-        not reopen the output.",
-        u8::from(output.misplaced.is_some()),
-    );
-    output_history(text, status);
-    text.counter(
-        "manytail_output_errors_total",
-        "Failed attempts to connect to, open or write to the output.",
-        output.errors,
-    );
-    text.counter(
-        "manytail_output_reconnects_total",
-        "How often a receiver of the output came back after one was lost.",
-        output.reconnects,
-    );
-    text.gauge(
-        "manytail_output_blocked_seconds",
-        "How long records have waited while the output took none; 0 if no record waits or the \
-        output takes records.",
-        output.blocked_seconds,
-    );
-    text.counter(
-        "manytail_output_blocked_seconds_total",
-        "Total time for which records waited while the output took none.",
-        output.blocked_seconds_total,
-    );
-    text.counter(
-        "manytail_output_bytes_total",
-        "Bytes of records that the output acknowledged.",
-        status.counters.acknowledged_bytes,
-    );
-    text.gauge(
-        "manytail_output_pending_bytes",
-        "Bytes of records that the output has not acknowledged yet.",
-        output.unacknowledged_bytes,
-    );
-    text.gauge(
-        "manytail_oldest_unacknowledged_seconds",
-        "Time since the event of the oldest bytes that were read and not acknowledged by the \
-        output; 0 if there are none.",
-        output.oldest_unacknowledged_seconds,
     );
 }
 

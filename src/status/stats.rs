@@ -23,7 +23,7 @@ pub struct Stats {
     pub bytes: u64,
     /// Records encoded: lines and pieces.
     pub records: u64,
-    /// The records that do not end with a newline of the file.
+    /// The records that neither a newline nor a carriage return of the file ends.
     pub pieces: u64,
     /// Bytes of records that the output acknowledged.
     pub acknowledged_bytes: u64,
@@ -41,6 +41,9 @@ pub struct Stats {
     pub resent_bytes: u64,
     /// How often the content of a file restarted: it was truncated, or overwritten in place.
     pub truncations: u64,
+    /// Segments that were left out because a later one of the same read replaces them.
+    #[serde(default)]
+    pub superseded_segments: u64,
     /// NUL bytes skipped: holes, and runs left by a truncation.
     pub skipped_nul_bytes: u64,
     /// How often a file was excluded because its first block is binary.
@@ -119,7 +122,7 @@ impl Stats {
         self.events - self.other_events.total()
     }
 
-    /// Records that end with a newline: whole lines, and last pieces of long lines.
+    /// Records that are no pieces: whole lines or segments, and last pieces of long ones.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.records - self.pieces

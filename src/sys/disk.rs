@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, FcntlArg, Flock, FlockArg, OFlag, fcntl, openat, renameat};
 use nix::libc;
 use nix::sys::signal::kill;
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
@@ -273,6 +273,15 @@ impl Disk for LinuxDisk {
 
     fn append(&mut self, file: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
         again(|| write(file, bytes))
+    }
+
+    fn overwrite(&mut self, file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        // With O_APPEND, pwrite(2) of Linux appends, whatever the offset.
+        let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+        fcntl(file, FcntlArg::F_SETFL(flags - OFlag::O_APPEND))?;
+        let written = again(|| pwrite(file, bytes, offset.cast_signed()));
+        fcntl(file, FcntlArg::F_SETFL(flags))?;
+        written
     }
 
     fn truncate(&mut self, file: &OwnedFd, len: u64) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signal::{SigHandler, SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::pipe2;
 
@@ -98,10 +98,20 @@ fn wait_for_ends(ends: &SigSet, writer: &OwnedFd) {
         if number == 2 {
             super::clock::pause(GRACE);
             eprintln!("manytail: a system call does not return: ended by the second signal");
+            act_by_default(signal);
             let _ = ends.thread_unblock();
             let _ = nix::sys::signal::kill(nix::unistd::getpid(), signal);
         }
     }
+}
+
+/// Gives a signal its default action. A shell without job control starts what runs in its
+/// background with SIGINT ignored, and execve(2) keeps that: it still comes to a thread that waits
+/// for it, but ends nothing.
+#[expect(unsafe_code, reason = "nix cannot know that there is no handler")]
+fn act_by_default(signal: Number) {
+    // SAFETY: the default action is no function, so nothing runs in a handler.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
 }
 
 /// Blocks SIGHUP and SIGUSR1, which would end the process. One that arrives early stays pending

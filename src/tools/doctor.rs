@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Metrics, Output};
+use crate::config::{Config, JobPattern};
 use crate::patterns::Patterns;
 use crate::sys::LinkRule;
 use crate::tools::style::Style;
@@ -29,17 +29,15 @@ pub struct Input {
     pub paths: Vec<Vec<u8>>,
     /// Include and exclude globs.
     pub patterns: Patterns,
+    /// Finds the fields of jobs in names.
+    pub job: Option<JobPattern>,
 }
 
 /// What else a run uses: `doctor` tries each of them.
 #[derive(Debug)]
 pub struct Tried {
-    /// Where records go.
-    pub output: Output,
-    /// Where metrics are served or written.
-    pub metrics: Vec<Metrics>,
-    /// The path of the control socket.
-    pub control_socket: Option<PathBuf>,
+    /// The settings of the run, without its inputs.
+    pub config: Config,
 }
 
 /// The arguments of `doctor`.
@@ -74,9 +72,10 @@ pub(crate) fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     let system = system::look(request);
     let mut findings = verdict::judge(&survey, &system, request.rescan_remote);
     if let Some(tried) = &request.tried {
-        findings.extend(tries::output(&tried.output));
-        findings.extend(tried.metrics.iter().map(tries::metrics));
-        findings.extend(tried.control_socket.as_deref().map(tries::control_socket));
+        let config = &tried.config;
+        findings.extend(tries::output(config));
+        findings.extend(config.metrics.iter().map(tries::metrics));
+        findings.extend(config.control_socket.as_deref().map(tries::control_socket));
     }
     let is_well = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
     match report::write(&findings, &survey, request.style, out) {
@@ -89,8 +88,8 @@ pub(crate) fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
 ///
 /// # Errors
 /// When the answer cannot be written.
-pub(crate) fn try_output(output: &Output, out: &mut impl Write) -> io::Result<bool> {
-    let findings = tries::output(output);
+pub(crate) fn try_output(config: &Config, out: &mut impl Write) -> io::Result<bool> {
+    let findings = tries::output(config);
     for finding in &findings {
         writeln!(out, "{}", finding.finding)?;
         if let Some(remedy) = &finding.remedy {

@@ -143,6 +143,9 @@ fn troubles(status: &Status, unreadable: &[Listed]) -> Vec<String> {
     if let Some(misplaced) = &output.misplaced {
         troubles.push(format!("the output {}: {misplaced}", about.output));
     }
+    if let Some(remark) = &output.remark {
+        troubles.push(format!("the output {}: {remark}", about.output));
+    }
     if commits.is_failing {
         let why = commits.failure.as_ref().map_or_else(|| "see the log".to_owned(), Clone::clone);
         troubles.push(format!("offsets cannot be stored, so a crash would repeat lines: {why}"));
@@ -271,7 +274,7 @@ mod tests {
 
     #[test]
     fn whatever_needs_somebody_is_named_though_lines_are_delivered() {
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             (
                 |status| status.missing = vec!["/a".to_owned(), "/b".to_owned()],
                 "PATH \"/a\", nor at 1 other:",
@@ -289,6 +292,10 @@ mod tests {
             (
                 |status| status.output.misplaced = Some("it was renamed".to_owned()),
                 "the output tcp:h:1: it was renamed",
+            ),
+            (
+                |status| status.output.remark = Some("a quota".to_owned()),
+                "the output tcp:h:1: a quota",
             ),
             (
                 |status| {

@@ -5,7 +5,7 @@
 use crate::record::printable;
 use crate::status::file::FileStatus;
 use crate::status::numbers::{count, counted, rounded, size};
-use crate::status::{Files, Status};
+use crate::status::{Files, InputStatus, Status};
 use crate::tools::health::{Health, Rates};
 use crate::tools::text::{rate, seconds};
 
@@ -23,8 +23,14 @@ pub(super) fn status(status: &Status, rates: &Rates, health: &Health) -> String 
     if !health.is_well() {
         lines.push(String::new());
     }
+    if status.inputs.len() > 1 {
+        let inputs = status.inputs.iter().zip(1..);
+        lines.extend(
+            inputs.map(|(of, number)| format!("{:<12} {}", format!("input {number}"), input(of))),
+        );
+    }
     for (subject, text) in [
-        ("inputs", about.inputs.join(" ")),
+        ("inputs", if status.inputs.len() > 1 { String::new() } else { about.inputs.join(" ") }),
         ("rates", rates_in_words(rates)),
         ("backlog", backlog(status)),
         ("files", files(&status.files)),
@@ -33,12 +39,25 @@ pub(super) fn status(status: &Status, rates: &Rates, health: &Health) -> String 
         ("delivery", delivery(status)),
         ("offsets", offsets(status)),
         ("lost", lost(status)),
+        ("jobs", jobs(status)),
         ("so far", so_far(status)),
         ("process", process(status)),
     ] {
-        lines.push(format!("{subject:<12} {text}"));
+        if !text.is_empty() {
+            lines.push(format!("{subject:<12} {text}"));
+        }
     }
     text(&lines)
+}
+
+/// One of several inputs.
+fn input(of: &InputStatus) -> String {
+    let paths = of.paths.join(" ");
+    if !of.has_had_files {
+        return format!("{paths}: no file so far");
+    }
+    let files = of.files.map_or(String::new(), |files| counted(files, "file", "files") + ", ");
+    format!("{paths}: {files}{}, {}", counted(of.records, "line", "lines"), size(of.bytes))
 }
 
 fn rates_in_words(rates: &Rates) -> String {
@@ -97,6 +116,16 @@ fn lost(status: &Status) -> String {
     )
 }
 
+/// What the patterns for jobs do not match; empty if they match all, or there are none.
+fn jobs(status: &Status) -> String {
+    let some = status.jobs.iter().filter(|input| input.mismatches > 0).map(|input| {
+        let reads = counted(input.mismatches, "read", "reads");
+        let example = input.example.as_deref().unwrap_or_default();
+        format!("no match in {reads} below {}, the last one of {example}", input.input)
+    });
+    some.collect::<Vec<_>>().join("; ")
+}
+
 fn so_far(status: &Status) -> String {
     let counters = &status.counters;
     format!(
@@ -151,7 +180,9 @@ fn files(files: &Files) -> String {
 /// The output in one line.
 pub(super) fn output(status: &Status) -> String {
     let output = &status.output;
-    let state = if !output.is_connected {
+    let state = if let Some(question) = &status.commits.question {
+        format!("is asked: {question}")
+    } else if !output.is_connected {
         if output.failure.is_some() { "fails" } else { "not there" }.to_owned()
     } else if output.blocked_seconds > 0.0 {
         format!("takes nothing for {}", seconds(output.blocked_seconds))
@@ -159,14 +190,28 @@ pub(super) fn output(status: &Status) -> String {
         "takes records".to_owned()
     };
     format!(
-        "{}: {state}; {} on the way, blocked for {} in all, {}, {}{}{}",
+        "{}: {state}; {} on the way, blocked for {} in all, {}, {}{}{}{}",
         status.about.output,
         size(output.unacknowledged_bytes),
         seconds(output.blocked_seconds_total),
         counted(output.errors, "error", "errors"),
         counted(output.reconnects, "reconnect", "reconnects"),
         lost_files(status),
-        refused(status)
+        refused(status),
+        committed(status)
+    )
+}
+
+/// Commits that the output made, if it makes some.
+fn committed(status: &Status) -> String {
+    let (commits, counters) = (&status.commits, &status.counters);
+    let Some(ago) = commits.made_seconds else { return String::new() };
+    format!(
+        ", commit {} made {} ago, {}, {} in flight",
+        commits.number,
+        seconds(ago),
+        counted(counters.output_recoveries, "recovery", "recoveries"),
+        counted(status.output.in_flight, "record", "records")
     )
 }
 
@@ -235,12 +280,43 @@ pub(super) fn file(file: &FileStatus) -> String {
     if let Some(id) = &file.file {
         say("file", id.clone());
     }
+    if let Some(number) = file.input {
+        say("input", number.to_string());
+    }
+    for (subject, pairs) in [("labels", Some(&file.labels)), ("job", file.job.as_ref())] {
+        let pairs = pairs.into_iter().flatten().map(|(name, value)| format!("{name}={value}"));
+        let words = pairs.collect::<Vec<_>>().join(" ");
+        if !words.is_empty() {
+            say(subject, words);
+        }
+    }
+    if let Some(uid) = file.uid {
+        say("owner", format!("uid {uid}"));
+    }
     text(&lines)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_output_that_commits_shows_its_last_commit_and_what_it_is_asked() {
+        let mut of = Status::default();
+        of.about.output = "kafka:jobs".to_owned();
+        of.output.is_connected = true;
+        assert!(!output(&of).contains("commit"), "{}", output(&of));
+        (of.commits.number, of.commits.made_seconds) = (7, Some(2.0));
+        (of.output.in_flight, of.counters.output_recoveries) = (3, 1);
+        let shown = output(&of);
+        let made = "commit 7 made 2.0s ago, 1 recovery, 3 records in flight";
+        assert!(
+            shown.starts_with("kafka:jobs: takes records;") && shown.ends_with(made),
+            "{shown}"
+        );
+        of.commits.question = Some("was commit 8 made?".to_owned());
+        assert!(output(&of).starts_with("kafka:jobs: is asked: was commit 8 made?;"));
+    }
 
     #[test]
     fn no_name_of_a_path_or_an_output_is_obeyed_by_a_terminal() {

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::record::printable;
-use crate::status::Status;
-use crate::status::file::{FileState, FileStatus, ListKind, Listed, ListedPage};
+use crate::status::file::{FileState, FileStatus, JobPage, ListKind, Listed, ListedPage};
+use crate::status::{FilesOfInputs, Status};
 use crate::sys::clock;
 use crate::tools::client::{ask, percent_encoded};
 use crate::tools::health::{Health, Rates};
@@ -40,6 +40,8 @@ pub struct StatusRequest {
     pub style: Style,
     /// The files to explain; none: the daemon itself.
     pub files: Vec<Vec<u8>>,
+    /// The number of the job whose files are explained instead.
+    pub job: Option<String>,
     /// The list to print instead.
     pub list: Option<ListKind>,
 }
@@ -61,12 +63,19 @@ pub(crate) fn status(request: &StatusRequest, out: &mut impl Write) -> Result<Ou
     if let Some(kind) = request.list {
         return list(request, kind, out);
     }
+    if let Some(number) = &request.job {
+        return job(request, number, out);
+    }
     if !request.files.is_empty() {
         return files(request, out);
     }
     let before: Status = question(&request.socket, "/status")?;
     clock::pause(BETWEEN_LOOKS);
-    let after: Status = question(&request.socket, "/status")?;
+    let mut after: Status = question(&request.socket, "/status")?;
+    // A daemon of another version may not count.
+    if after.inputs.len() > 1 || request.style == Style::Json {
+        let _ = count_files(&request.socket, &mut after);
+    }
     let rates = Rates::between(&before, &after);
     let mut unreadable = Vec::new();
     if after.files.unreadable + after.directories.unreadable > 0 {
@@ -144,23 +153,65 @@ fn each_listed(
     Ok(forgotten)
 }
 
+/// Asks how many files each input has, part by part.
+fn count_files(socket: &std::path::Path, status: &mut Status) -> Result<(), ToolError> {
+    let mut all = vec![0; status.inputs.len()];
+    let mut next = Some(0);
+    while let Some(cursor) = next {
+        let part: FilesOfInputs = question(socket, &format!("/inputs?cursor={cursor}"))?;
+        all.iter_mut().zip(part.files).for_each(|(all, files)| *all += files);
+        next = part.next;
+    }
+    status.inputs.iter_mut().zip(all).for_each(|(input, files)| input.files = Some(files));
+    Ok(())
+}
+
+/// Explains the files of a job.
+fn job(request: &StatusRequest, number: &str, out: &mut impl Write) -> Result<Outcome, ToolError> {
+    let (mut outcome, mut next, mut is_told) = (None, Some(0), false);
+    while let Some(cursor) = next {
+        let id = percent_encoded(number.as_bytes());
+        let page: JobPage = question(&request.socket, &format!("/job?id={id}&cursor={cursor}"))?;
+        for file in page.files {
+            outcome = outcome.max(Some(write_file(&file, request.style, out)?));
+        }
+        (next, is_told) = (page.next, page.is_told);
+    }
+    if outcome.is_none() && request.style == Style::Text {
+        let number = printable(number);
+        if is_told {
+            writeln!(out, "no file that is followed has a name of job {number}")?;
+        } else {
+            writeln!(
+                out,
+                "no input has a pattern with a group `id` (job = PATTERN, or a preset): the names \
+                of files tell no job"
+            )?;
+        }
+    }
+    out.flush()?;
+    Ok(outcome.unwrap_or(Outcome::Trouble))
+}
+
 fn files(request: &StatusRequest, out: &mut impl Write) -> Result<Outcome, ToolError> {
     let mut outcome = Outcome::Well;
     for path in &request.files {
         let found = file(request, path)?;
-        if !found.state.is_well() {
-            outcome = Outcome::Trouble;
-        }
-        match request.style {
-            Style::Text => out.write_all(screen::file(&found).as_bytes())?,
-            Style::Json => {
-                serde_json::to_writer(&mut *out, &found)?;
-                out.write_all(b"\n")?;
-            }
-        }
+        outcome = write_file(&found, request.style, out)?.max(outcome);
     }
     out.flush()?;
     Ok(outcome)
+}
+
+fn write_file(file: &FileStatus, style: Style, out: &mut impl Write) -> Result<Outcome, ToolError> {
+    match style {
+        Style::Text => out.write_all(screen::file(file).as_bytes())?,
+        Style::Json => {
+            serde_json::to_writer(&mut *out, file)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(if file.state.is_well() { Outcome::Well } else { Outcome::Trouble })
 }
 
 /// Asks about one file. A relative path is tried relative to the daemon's working directory first,

@@ -407,6 +407,7 @@ fn the_page_of_records_has_the_keys_of_a_json_record_in_their_order() {
         "--format=json",
         "--host=h",
         "--label=l=m",
+        "--job=(?P<id>bad)",
         directory.path().to_str().unwrap(),
     ]);
     let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record).unwrap();
@@ -448,7 +449,7 @@ fn the_page_of_operating_has_every_state_of_a_file() {
 
 #[test]
 fn the_page_of_operating_has_every_metric_and_the_states_of_its_files() {
-    let source = read("src/status/prometheus.rs");
+    let source = read("src/status/prometheus.rs") + &read("src/status/prometheus/output.rs");
     let known: BTreeSet<&str> = source
         .split('"')
         .skip(1)

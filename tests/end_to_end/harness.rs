@@ -475,13 +475,20 @@ impl Tail {
         self.stderr().lines().filter(|line| line.contains(word)).count()
     }
 
-    /// How many warnings and errors contain the word.
-    pub(crate) fn warned(&self, word: &str) -> usize {
+    /// Warnings and errors. A tree without files at the start is none: whether the process looks
+    /// before the test puts the first file there is up to the scheduler.
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.stderr()
             .lines()
             .filter(|line| line.contains("WARN") || line.contains("ERROR"))
-            .filter(|line| line.contains(word))
-            .count()
+            .filter(|line| !line.contains("no file was found below"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// How many warnings and errors contain the word.
+    pub(crate) fn warned(&self, word: &str) -> usize {
+        self.warnings().iter().filter(|line| line.contains(word)).count()
     }
 
     #[track_caller]

@@ -437,7 +437,18 @@ fn the_process_is_told_as_proc_shows_it() {
     );
 }
 
-/// Every metric has to be named by a test in this file or in three others: otherwise no test has
+#[test]
+fn segments_that_a_later_one_of_the_same_read_replaces_are_counted() {
+    let world = World::new();
+    let run = Metered::start(&world, world.run().json().with(&["--carriage-return", "latest"]));
+    assert_eq!(run.value("manytail_superseded_segments_total"), 0.0);
+    world.append("a.log", "10%\r20%\r30%\rdone\n");
+    run.wait_value("manytail_superseded_segments_total", |count| count > 0.0);
+    run.tail.expect_in_order(&["30%", "done"]);
+    assert_eq!(run.value("manytail_superseded_segments_total"), 2.0);
+}
+
+/// Every metric has to be named by a test in this file or in four others: otherwise no test has
 /// seen it change.
 #[test]
 fn every_metric_is_in_a_test_that_moves_it() {
@@ -446,7 +457,8 @@ fn every_metric_is_in_a_test_that_moves_it() {
     let tests =
         [include_str!("metrics.rs"), include_str!("output_file.rs"), include_str!("trust.rs")]
             .concat()
-            + include_str!("../brokers/trial.py");
+            + include_str!("../brokers/process.py")
+            + include_str!("../brokers/conditions.py");
     let is_quoted = |name: &str| {
         ["\"", "{", "_count\"", "_sum\""]
             .iter()

@@ -473,7 +473,7 @@ fn every_example_of_settings_is_accepted_alone_and_beside_the_installed_file() {
         fs::remove_file(beside).expect("rm");
         examples += 1;
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 6);
 }
 
 /// The examples of whole settings files for brokers: what their output is, a file that they name,
@@ -551,12 +551,15 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
             "{key} is not in manytail.toml"
         );
     }
-    // With the value of the service, and with a duration that means off.
+    // With the value of the service, with a duration that means off, and with an example of those
+    // that have no default.
     let at_the_service = [
         ("host", "true"),
         ("state_dir", "\"/var/lib/manytail\""),
         ("control_socket", "\"/run/manytail/control.sock\""),
         ("ignore_older", "\"0\""),
+        ("preset1", "\"slurm\""),
+        ("job1", "\"(?P<id>\\\\d{4,})\""),
     ];
     for (key, value) in at_the_service {
         assert_eq!(said.remove(key).as_deref(), Some(value), "{key}");

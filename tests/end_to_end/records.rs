@@ -27,8 +27,10 @@ pub(crate) struct Origin {
     pub(crate) time: String,
     pub(crate) file: String,
     pub(crate) offset: u64,
-    /// Whether a newline ends the record.
+    /// Whether a newline or a carriage return ends the record.
     pub(crate) eol: bool,
+    /// Whether it is a carriage return.
+    pub(crate) is_segment: bool,
     pub(crate) has_bytes: bool,
     pub(crate) has_path_bytes: bool,
 }
@@ -136,15 +138,16 @@ fn decode_json(bytes: &[u8]) -> Record {
     }
     let eol = value.get("eol");
     assert!(
-        eol.is_none_or(|eol| *eol == Value::Bool(false)),
-        "eol is only ever false: {}",
+        eol.is_none_or(|eol| *eol == Value::Bool(false) || eol == "\r"),
+        "eol is false or a carriage return: {}",
         shown()
     );
     let origin = Origin {
         time: string("time"),
         file: string("file"),
         offset: value["offset"].as_u64().unwrap_or_else(|| panic!("no offset: {}", shown())),
-        eol: eol.is_none(),
+        eol: eol != Some(&Value::Bool(false)),
+        is_segment: eol.is_some_and(|eol| eol == "\r"),
         has_bytes: line_bytes.is_some(),
         has_path_bytes: path_bytes.is_some(),
     };

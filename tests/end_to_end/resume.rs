@@ -845,3 +845,40 @@ fn files_of_any_name_go_on() {
         assert_eq!(tail.lines(), vec!["two"; names.len()]);
     }
 }
+
+/// A look that cannot see everything does not say that a file is gone, however long ago the run
+/// before took it for gone: it may have been moved meanwhile to where nothing can be seen yet.
+#[test]
+fn a_file_that_was_moved_to_a_path_that_is_missing_at_the_start_goes_on_there() {
+    for (is_missing, expected) in [(true, vec!["two"]), (false, vec![])] {
+        let world = World::new();
+        let memory = Memory::new(&world);
+        for directory in ["here", "there"] {
+            world.mkdir(directory);
+        }
+        world.append("here/a.log", "one\n");
+        let paths = [world.at("here"), world.at("there")];
+        let run = || memory.run().paths(&paths);
+        let tail = run().start();
+        tail.expect(&[("here/a.log", &["one"])]);
+        memory.end(&tail, End::Killed);
+        memory.count_as_gone_for_an_hour();
+        world.rename("here/a.log", if is_missing { "there/a.log" } else { "a.log" });
+        if is_missing {
+            world.rename("there", "away");
+        }
+        let tail = run().start();
+        tail.canary("here");
+        memory.wait_durable(&tail);
+        if is_missing {
+            world.append("away/a.log", "two\n");
+            world.rename("away", "there");
+            tail.wait_line("two");
+        }
+        tail.canary("there");
+        assert_eq!(tail.lines(), expected);
+        memory.end(&tail, End::Stopped);
+        let (_, known, error) = memory.offsets(&["list"]);
+        assert_eq!(known.contains("a.log"), is_missing, "{known}{error}");
+    }
+}

@@ -10,7 +10,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use manytail::testing::checkpoint::EntryFlags;
+use manytail::testing::checkpoint::format::{Item, put};
+use manytail::testing::checkpoint::store::Store;
+use manytail::testing::sys::disk::{Access, LinuxDisk};
 
 use crate::harness::{BINARY, Run, Tail, difference, name_below, wait_for};
 use crate::records::{Format, Record, decode_all};
@@ -123,6 +128,29 @@ impl<'a> Memory<'a> {
                 tail.kill();
             }
         }
+    }
+
+    /// Makes it an hour since a look found all files gone. No process may hold the directory.
+    pub(crate) fn count_as_gone_for_an_hour(&self) {
+        let mut disk = LinuxDisk::open(&self.directory, Access::Change);
+        // A child that another test starts holds the descriptors of this process, with the locks on
+        // them, until its exec.
+        wait_for("the lock of the state directory", || {
+            if disk.is_err() {
+                disk = LinuxDisk::open(&self.directory, Access::Change);
+            }
+            disk.is_ok()
+        });
+        let (mut store, state) = Store::open(disk.expect("it was there")).expect("the journal");
+        let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        let mut payload = Vec::new();
+        for (mut entry, path) in state.entries() {
+            entry.absent_since = today.as_secs() - 3_600;
+            entry.flags |= EntryFlags::GONE;
+            put(&Item::Entry(entry, Some(path)), &mut payload);
+        }
+        assert!(!payload.is_empty(), "no file is known");
+        store.append(&payload).expect("write");
     }
 
     /// Runs `manytail offsets COMMAND` on the directory. Returns its exit code, stdout and stderr.

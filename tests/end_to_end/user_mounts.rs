@@ -226,7 +226,9 @@ fn a_mount_that_comes_and_goes_in_a_loop_is_never_entered() {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 writeln!(writer, "hidden").expect("append");
-                thread::yield_now();
+                // The writer's rate; this does not wait for anything. The test is about opening
+                // the file: millions of lines would only fill its memory.
+                thread::sleep(Duration::from_millis(1));
             }
         });
         while began.elapsed() < Duration::from_secs(5) {
@@ -313,12 +315,16 @@ fn the_second_signal_ends_a_run_whose_call_does_not_return() {
     let Some(_mount) = Sleeping::mount(USER, &world.at("user/mount"), false) else {
         return skip("a FUSE mount takes root and /dev/fuse");
     };
-    for signals in [
-        [Signal::SIGTERM, Signal::SIGTERM],
-        [Signal::SIGINT, Signal::SIGTERM],
-        [Signal::SIGTERM, Signal::SIGINT],
+    // As a shell starts a process in its background.
+    let ignores = "trap '' INT TERM; exec \"$@\"";
+    for (script, signals) in [
+        ("exec \"$@\"", [Signal::SIGTERM, Signal::SIGTERM]),
+        ("exec \"$@\"", [Signal::SIGINT, Signal::SIGTERM]),
+        ("exec \"$@\"", [Signal::SIGTERM, Signal::SIGINT]),
+        (ignores, [Signal::SIGTERM, Signal::SIGINT]),
+        (ignores, [Signal::SIGTERM, Signal::SIGTERM]),
     ] {
-        let tail = world.run().paths(&[world.at("user/mount")]).start();
+        let tail = world.run().shell(script).paths(&[world.at("user/mount")]).start();
         let wchan = format!("/proc/{}/wchan", tail.process.0);
         wait_for("the call", || {
             fs::read_to_string(&wchan)

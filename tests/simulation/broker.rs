@@ -7,6 +7,7 @@
 //! the decisions of the product (`decide`, `Number`, `Verdict`), never those of a real client.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use manytail::testing::sink::{Known, Records, Sent, Verdict};
@@ -15,6 +16,9 @@ use crate::mutants::Mutant;
 use crate::random::Random;
 use crate::stream::Stream;
 use crate::transactions::Transactions;
+
+/// A start that was refused is tried once more before somebody settles.
+const REFUSALS_MAX: u32 = 2;
 
 /// How often each fault comes: once in this many chances, 0 = never.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub(crate) struct BrokerRates {
     pub(crate) lost: u32,
     /// A commit, or a batch, does not come to its end in the ordinary way.
     pub(crate) unsettled: u32,
+    /// A process with a copy of the state directory commits instead of this one.
+    pub(crate) twin: u32,
     /// How long reports, answers and connections take.
     pub(crate) delays: Vec<Duration>,
 }
@@ -39,6 +45,7 @@ impl BrokerRates {
             partial: *random.pick(&[0, 2, 10]),
             lost: *random.pick(&[0, 0, 30, 6]),
             unsettled: *random.pick(&[0, 0, 10, 2]),
+            twin: 0,
             delays: random
                 .pick(&[
                     vec![Duration::ZERO],
@@ -65,8 +72,16 @@ pub(crate) struct Common {
     news: VecDeque<Vec<u8>>,
     /// How many records readers see.
     pub(crate) count: u64,
+    /// Which of them came by commits whose offsets could not be stored: by their numbers, from 1.
+    pub(crate) unstored: Vec<RangeInclusive<u64>>,
+    /// How many of these are of former processes, whose successors may repeat them.
+    unstored_before: usize,
     /// How often a client had to recover.
     pub(crate) recoveries: u64,
+    /// How often a twin committed.
+    pub(crate) twins: u64,
+    /// What no client may do was done.
+    pub(crate) wrong: Option<&'static str>,
 }
 
 impl Common {
@@ -99,6 +114,18 @@ impl Common {
             self.news.push_back(record);
             self.count += 1;
         }
+    }
+
+    /// The same, by a commit whose offsets are stored nowhere.
+    pub(crate) fn publish_unstored(&mut self, records: impl IntoIterator<Item = Vec<u8>>) {
+        let first = self.count + 1;
+        self.publish(records);
+        self.unstored.push(first..=self.count);
+    }
+
+    /// Offsets are stored: those of all that this process committed.
+    pub(crate) fn stored(&mut self) {
+        self.unstored.truncate(self.unstored_before);
     }
 
     /// How many of the offered records are taken, at least one.
@@ -142,7 +169,11 @@ impl Broker {
             edges: BTreeSet::new(),
             news: VecDeque::new(),
             count: 0,
+            unstored: Vec::new(),
+            unstored_before: 0,
             recoveries: 0,
+            twins: 0,
+            wrong: None,
         };
         Broker { common, protocol }
     }
@@ -205,13 +236,42 @@ impl Broker {
     pub(crate) fn crashed(&mut self, may_be_late: bool) {
         let Broker { common, protocol } = self;
         match protocol {
-            Protocol::Transactions(client) => client.crashed(),
+            Protocol::Transactions(client) => client.crashed(common),
             Protocol::Stream(client) => client.crashed(common, may_be_late),
         }
+        common.unstored_before = common.unstored.len();
     }
 
     pub(crate) fn has_transactions(&self) -> bool {
         matches!(self.protocol, Protocol::Transactions(_))
+    }
+
+    /// Whether the client had to give up: a twin committed, or a batch of a former process arrived
+    /// after the stream was read.
+    pub(crate) fn has_given_up(&self) -> bool {
+        match &self.protocol {
+            Protocol::Transactions(client) => client.is_ahead(),
+            Protocol::Stream(client) => client.has_failed(),
+        }
+    }
+
+    /// The engine gave up, too.
+    pub(crate) fn refused(&mut self) {
+        if let Protocol::Transactions(client) = &mut self.protocol {
+            client.refusals += 1;
+        }
+    }
+
+    /// Whether the engine gave up in two lives: somebody has to settle.
+    pub(crate) fn is_refusing(&self) -> bool {
+        matches!(&self.protocol, Protocol::Transactions(client) if client.refusals >= REFUSALS_MAX)
+    }
+
+    /// The state directory has another name now.
+    pub(crate) fn renamed(&mut self) {
+        if let Protocol::Transactions(client) = &mut self.protocol {
+            client.renamed();
+        }
     }
 
     // ---- calls of the engine ----

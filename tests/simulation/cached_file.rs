@@ -16,6 +16,8 @@ enum Change {
     /// The content that becomes durable: an earlier failed sync may have dropped some of it.
     Append(Vec<u8>),
     Cut(usize),
+    /// Bytes are written once more, where they are already.
+    Again(usize, Vec<u8>),
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,13 @@ impl CachedFile {
         self.changes.push(Change::Append(bytes.to_vec()));
     }
 
+    /// `pwrite(2)` of what is there already.
+    pub(crate) fn overwrite(&mut self, bytes: &[u8], offset: u64) {
+        let start = usize::try_from(offset).expect("files are small");
+        assert_eq!(self.cache.get(start..start + bytes.len()), Some(bytes), "nothing changes");
+        self.changes.push(Change::Again(start, bytes.to_vec()));
+    }
+
     pub(crate) fn cut(&mut self, len: usize) {
         if len != self.cache.len() {
             self.cache.resize(len, 0);
@@ -84,6 +93,7 @@ impl CachedFile {
                     }
                 }
                 Change::Cut(len) => at = *len,
+                Change::Again(_, bytes) => bytes.truncate(random.between(0, bytes.len())),
             }
         }
     }
@@ -92,6 +102,9 @@ impl CachedFile {
         match change {
             Change::Append(bytes) => self.durable.extend_from_slice(&bytes),
             Change::Cut(len) => self.durable.resize(len, 0),
+            Change::Again(start, bytes) => {
+                self.durable[start..start + bytes.len()].copy_from_slice(&bytes);
+            }
         }
     }
 
@@ -106,15 +119,20 @@ impl CachedFile {
         let with_holes = random.one_in(3);
         let torn = usize::from(random.one_in(2));
         for (index, mut change) in changes.into_iter().enumerate().take(kept + torn) {
-            if let Change::Append(bytes) = &mut change {
-                if index == kept {
+            match &mut change {
+                Change::Append(bytes) => {
+                    if index == kept {
+                        bytes.truncate(random.between(0, bytes.len()));
+                    }
+                    if with_holes && random.one_in(3) {
+                        drop_sectors(bytes, self.durable.len(), random);
+                    }
+                }
+                Change::Again(_, bytes) if index == kept => {
                     bytes.truncate(random.between(0, bytes.len()));
                 }
-                if with_holes && random.one_in(3) {
-                    drop_sectors(bytes, self.durable.len(), random);
-                }
-            } else if index == kept {
-                break;
+                Change::Cut(_) if index == kept => break,
+                Change::Again(..) | Change::Cut(_) => {}
             }
             self.apply(change);
         }

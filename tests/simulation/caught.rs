@@ -21,7 +21,7 @@ const SEEDS_TO_CATCH_RARE: Range<u64> = 0..1000;
 const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::WakeUpLost, SEEDS_TO_CATCH, &[Property::Complete]),
     (Mutant::QueueHalfRead, SEEDS_TO_CATCH, &[Property::Complete, Property::Rests]),
-    (Mutant::JobForgotten, SEEDS_TO_CATCH, &[Property::Complete, Property::Committed]),
+    (Mutant::JobForgotten, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Committed]),
     (Mutant::OverflowIgnored, SEEDS_TO_CATCH, &[Property::Complete]),
     (Mutant::RemoteTakenForLocal, SEEDS_TO_CATCH, &[Property::Complete]),
     (Mutant::OffsetPastUnfinished, SEEDS_TO_CATCH, &[Property::Truthful]),
@@ -43,10 +43,11 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::DoubtDropped, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
     (Mutant::CommittedBeforeReport, SEEDS_TO_CATCH, &[Property::Complete, Property::Truthful]),
     (Mutant::ResentFromWrongRecord, SEEDS_TO_CATCH_RARE, &[Property::Complete, Property::Truthful]),
+    (Mutant::TwinIgnored, SEEDS_TO_CATCH_RARE, &[Property::Once]),
     (Mutant::TailIgnored, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
     (Mutant::SequenceAhead, SEEDS_TO_CATCH_RARE, &[Property::Once, Property::Truthful]),
     (Mutant::NeverWaits, SEEDS_TO_CATCH_RARE, &[Property::InOrder]),
-    (Mutant::SuccessionNotPassedOn, 2000..3000, &[Property::InOrder]),
+    (Mutant::SuccessionNotPassedOn, 8000..9000, &[Property::InOrder]),
     (Mutant::NulsSkipped, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
     (Mutant::NotHeldOpen, SEEDS_TO_CATCH, &[Property::HeldOpen]),
     (Mutant::FlushedEarly, SEEDS_TO_CATCH, &[Property::PieceDue]),
@@ -163,6 +164,11 @@ fn an_output_that_is_not_reconciled_is_caught() {
 fn a_commit_in_doubt_that_is_decided_without_the_broker_is_caught() {
     is_caught(Mutant::DoubtTrusted);
     is_caught(Mutant::DoubtDropped);
+}
+
+#[test]
+fn a_commit_beside_that_of_a_twin_is_caught() {
+    is_caught(Mutant::TwinIgnored);
 }
 
 #[test]

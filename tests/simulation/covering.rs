@@ -7,7 +7,7 @@
 //! file that an input accepts at rest is delivered whole, from byte 0 or from where `from` and
 //! `ignore_older` say.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use manytail::testing::checkpoint::state::StoredOffsets;
@@ -50,6 +50,8 @@ pub(crate) struct Cover {
     left: Option<Duration>,
     /// The paths that it has had.
     paths: usize,
+    /// How often it got another one since the engine was last at rest.
+    moves: u32,
     /// The number of its names: losing one of several is not a rename.
     links: u64,
     /// The engine has seen it in this life, under an accepted name.
@@ -67,8 +69,6 @@ pub(crate) struct Covering {
     is_scanning: bool,
     /// Failures may delay a first look beyond the scan.
     is_lenient: bool,
-    /// A sweep checks every file periodically.
-    is_swept: bool,
     /// The engine runs.
     is_up: bool,
     /// The number of overflows: after one, renames are unknown.
@@ -77,15 +77,18 @@ pub(crate) struct Covering {
     /// target is followed on, and a file that replaces the target may be, too: how far is not
     /// checked.
     former: HashSet<Vec<u8>>,
-    /// Paths of followed files at the moment when events were lost. The engine knows a file that it
-    /// has not checked yet only by its path. A file that replaces it unseen may be followed in its
-    /// place: otherwise the file could be lost.
+    /// Directories that links led into: the PATHs of these links may cover them longer than the
+    /// links are there.
+    linked: BTreeSet<Key>,
+    /// Paths of followed files at the moment when events were lost, or in directories that are not
+    /// watched. The engine knows a file that it has not checked yet only by its path. A file that
+    /// replaces it unseen may be followed in its place: otherwise the file could be lost.
     heard_of: HashSet<Vec<u8>>,
     pub(crate) counts: Counts,
 }
 
 impl Covering {
-    pub(crate) fn new(following: Following, is_lenient: bool, is_swept: bool) -> Self {
+    pub(crate) fn new(following: Following, is_lenient: bool) -> Self {
         let rules = Rules::new(&following.inputs, following.recursive, following.follow_links);
         Covering {
             following,
@@ -94,10 +97,10 @@ impl Covering {
             seen: 0,
             is_scanning: false,
             is_lenient,
-            is_swept,
             is_up: false,
             overflows: 0,
             former: HashSet::new(),
+            linked: BTreeSet::new(),
             heard_of: HashSet::new(),
             counts: Counts::default(),
         }
@@ -115,8 +118,7 @@ impl Covering {
     /// only under that one: without a sweep, a name that is not followed is useless if another name
     /// is followed.
     pub(crate) fn name_to_write_by(&self, world: &World, path: &[u8]) -> Option<Vec<u8>> {
-        let key =
-            world.find(path).ok().filter(|&key| !self.is_swept && world.inodes[key].links > 1)?;
+        let key = world.find(path).ok().filter(|&key| world.inodes[key].links > 1)?;
         let accepted = &self.reach.files.get(&key)?.accepted;
         let is_followed = accepted.iter().any(|accepted| accepted == path);
         accepted.iter().find(|accepted| !is_followed && world.find(accepted) == Ok(key)).cloned()
@@ -165,10 +167,20 @@ impl Covering {
         for &key in &self.reach.directories {
             world.inodes[key].cover.ever = true;
         }
+        self.linked.extend(&self.reach.linked);
         for key in 0..world.inodes.len() {
             if matches!(world.inodes[key].kind, Kind::File { .. }) {
                 self.look_at(world, model, key, is_reload);
+                self.hear_of(world, key);
             }
+        }
+    }
+
+    /// What replaces a followed file in a directory that is not watched does so unseen.
+    fn hear_of(&mut self, world: &World, key: Key) {
+        if let Some(reached) = self.reach.files.get(&key).filter(|_| world.inodes[key].cover.ever) {
+            let unseen = reached.paths.iter().filter(|path| !world.is_told_of(path));
+            self.heard_of.extend(unseen.cloned());
         }
     }
 
@@ -229,6 +241,10 @@ impl Covering {
                 self.former.extend(paths.iter().cloned());
             }
             cover.ever |= paths.iter().any(|path| self.former.contains(path));
+            let is_linked = |path: &Vec<u8>| {
+                world.parent_of(path).is_ok_and(|(directory, _)| self.linked.contains(&directory))
+            };
+            cover.ever |= cover.is_reached && paths.iter().any(is_linked);
         }
         cover.ever |=
             self.reach.files.get(&key).is_some_and(|reached| {
@@ -252,10 +268,12 @@ impl Covering {
         if cover.paths != world.inodes[key].paths.len() && before.is_accepted {
             model.loosen_start(world.inodes[key].story);
         }
+        cover.moves += u32::from(cover.paths != world.inodes[key].paths.len());
         cover.paths = world.inodes[key].paths.len();
         cover.links = world.inodes[key].links;
         let is_renamed = before.links == 1 && cover.links == 1;
-        cover.is_carried &= is_renamed;
+        // A directory that is moved again while it is looked at may be lost, and found anew.
+        cover.is_carried &= is_renamed && cover.moves <= 1;
         let is_left_out = before.is_accepted && !cover.is_accepted && cover.is_reached;
         if is_left_out && is_renamed && !before.only_by_link && is_sure && is_told() {
             cover.is_carried = true;
@@ -386,6 +404,7 @@ impl Covering {
             let time = world.time;
             let inode = &mut world.inodes[key];
             inode.cover.is_seen |= inode.cover.is_accepted;
+            inode.cover.moves = 0;
             if inode.cover.is_accepted {
                 let age = time.saturating_sub(inode.modified);
                 model.was_looked_at(inode.story, time, age);

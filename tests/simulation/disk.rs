@@ -281,6 +281,20 @@ impl Disk for FakeDisk {
         })
     }
 
+    fn overwrite(&mut self, file: &usize, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.call(&format!("overwrite {} at {offset}", bytes.len()), |simulated| {
+            let crashes = simulated.is_last_call();
+            let platter = &mut simulated.platter;
+            platter.fault(true)?;
+            let some = if crashes { platter.random.between(0, bytes.len()) } else { bytes.len() };
+            platter.files[*file].overwrite(&bytes[..some], offset);
+            if crashes {
+                simulated.crash_now();
+            }
+            Ok(some)
+        })
+    }
+
     fn truncate(&mut self, file: &usize, len: u64) -> io::Result<()> {
         self.call(&format!("truncate to {len}"), |simulated| {
             simulated.platter.fault(false)?;

@@ -113,11 +113,15 @@ impl DurabilitySettings {
         if random.one_in(2) {
             // Only json says which line a record is.
             let is_stream = format == Format::Json && random.one_in(2);
-            self.broker = Some(BrokerRates::draw(random, is_stream));
+            let mut rates = BrokerRates::draw(random, is_stream);
             self.file = None;
             self.endings = *random.pick(&[2, 5, 8]);
             self.kinds =
                 vec![Ending::Kill, Ending::Power, Ending::Kill, Ending::Power, Ending::Stop];
+            if !is_stream {
+                rates.twin = *random.pick(&[0, 0, 3, 10]);
+            }
+            self.broker = Some(rates);
         }
     }
 
@@ -129,7 +133,7 @@ impl DurabilitySettings {
             "broker" => self.broker = None,
             "broker_faults" => {
                 if let Some(broker) = &mut self.broker {
-                    (broker.partial, broker.lost, broker.unsettled) = (0, 0, 0);
+                    (broker.partial, broker.lost, broker.unsettled, broker.twin) = (0, 0, 0, 0);
                 }
             }
             "endings" => self.endings = 0,
@@ -287,9 +291,12 @@ impl Durability {
         }
     }
 
-    /// How long the next job takes, and whether its calls are made at its beginning.
+    /// How long the next job takes, and whether its calls are made at its beginning. An output that
+    /// takes one record for each commit would not come to rest in time otherwise.
     pub(crate) fn draw_job(&mut self) -> (Duration, bool) {
-        (*self.random.pick(&self.settings.job_delays), self.random.one_in(2))
+        let delay = *self.random.pick(&self.settings.job_delays);
+        let longest = if self.is_quiet { Duration::from_millis(4) } else { Duration::MAX };
+        (delay.min(longest), self.random.one_in(2))
     }
 
     pub(crate) fn draw_steps_while_down(&mut self) -> (usize, Duration) {

@@ -9,7 +9,7 @@ use crate::turning::Report;
 type Count = (&'static str, fn(&Report) -> u64, u64);
 
 /// A name, how to count it, and the least number in 300 seeds: about a third of the real number.
-const FLOORS: [Count; 19] = [
+const FLOORS: [Count; 20] = [
     ("records", |report| report.records, 100_000),
     ("overflows", |report| report.overflows, 60),
     ("faults", |report| report.faults, 1_000),
@@ -22,6 +22,7 @@ const FLOORS: [Count; 19] = [
     ("disk faults", |report| report.disk_faults, 60),
     ("brokers", |report| report.brokers, 20),
     ("recoveries of brokers", |report| report.recoveries, 40),
+    ("commits of twins", |report| report.twins, 5),
     ("output rotations", |report| report.output_rotations, 40),
     ("reloads", |report| report.lives.reloads, 20),
     ("files through links alone", |report| report.lives.linked, 100),

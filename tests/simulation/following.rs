@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manytail::testing::config::{Binary, InputConfig, StartAt};
+use manytail::testing::config::{Binary, CarriageReturn, InputConfig, JobRules, StartAt};
 use manytail::testing::patterns::Patterns;
 
 use crate::random::Random;
@@ -34,12 +34,14 @@ impl Input {
         Patterns::new(&self.include, &self.exclude, true).expect("no pattern is malformed")
     }
 
-    pub(crate) fn config(&self) -> InputConfig {
+    pub(crate) fn config(&self, carriage_return: CarriageReturn) -> InputConfig {
         InputConfig {
             paths: self.paths.clone(),
             patterns: self.patterns(),
             from: if self.from_end { StartAt::End } else { StartAt::Beginning },
             binary: Binary::Deliver,
+            carriage_return,
+            job: JobRules::default(),
             labels: Vec::new(),
         }
     }
@@ -228,6 +230,8 @@ pub(crate) struct Reach {
     /// Directories under names that are not accepted, which had other names before: they are
     /// followed on.
     pub(crate) directories_perhaps: BTreeSet<Key>,
+    /// Directories that a link leads into or above.
+    pub(crate) linked: BTreeSet<Key>,
 }
 
 /// The current rules.
@@ -330,6 +334,9 @@ impl Rules {
             }
             if place.perhaps { &mut reach.directories_perhaps } else { &mut reach.directories }
                 .insert(place.directory);
+            if place.via_link {
+                reach.linked.insert(place.directory);
+            }
             for (name, &entry) in world.entries(place.directory).into_iter().flatten() {
                 let path = join(&place.path, name);
                 let below =

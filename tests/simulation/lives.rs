@@ -13,11 +13,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use manytail::testing::checkpoint::CommitError;
+use manytail::testing::checkpoint::format::put;
 use manytail::testing::checkpoint::reconcile::{Origin, Tail, reconcile};
 use manytail::testing::checkpoint::stamp::{Stamp, Unexplained};
 use manytail::testing::checkpoint::state::StoredOffsets;
 use manytail::testing::checkpoint::store::{Store, look};
-use manytail::testing::config::{Alphabet, EngineConfig, Routes, Template};
+use manytail::testing::config::{
+    Alphabet, CarriageReturn, EngineConfig, InputConfig, Routes, Template,
+};
 use manytail::testing::engine::{Engine, ResumeFrom, Turn};
 use manytail::testing::sys::LinkRule;
 use nix::errno::Errno;
@@ -46,10 +50,16 @@ const TIME_TO_STOP: Duration = Duration::from_secs(5);
 /// Entries of files that are gone are dropped after two looks, ten minutes apart.
 const ENTRIES_DROPPED_WITHIN: Duration = Duration::from_secs(30 * 60);
 
+/// Inputs as the engine gets them.
+fn inputs_of(settings: &Settings, inputs: &[Input]) -> Vec<InputConfig> {
+    let rule = if settings.splits { CarriageReturn::Split } else { CarriageReturn::Data };
+    inputs.iter().map(|input| input.config(rule)).collect()
+}
+
 pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {
     let following = settings.following.as_ref();
     EngineConfig {
-        inputs: inputs.iter().map(Input::config).collect(),
+        inputs: inputs_of(settings, inputs),
         recursive: following.is_none_or(|following| following.recursive),
         follow_links: following
             .is_some_and(|following| following.follow_links)
@@ -125,6 +135,11 @@ impl Tail for FileTail {
     fn set_aside(&mut self, _start: u64) -> io::Result<()> {
         assert_eq!(self.explained, Ok(()), "whatever is cut here was left by a crash");
         Ok(())
+    }
+
+    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.call(|file| file.overwrite(bytes, offset))?;
+        Ok(bytes.len())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
@@ -224,15 +239,19 @@ impl Run {
             covering.reloaded(&inputs, world, model);
             model.disturb();
             simulated.trace(|| format!("    SIGHUP: {inputs:?}"));
-            inputs
+            inputs_of(&simulated.settings, &inputs)
         };
         let now = self.now();
-        self.engine().reload(inputs.iter().map(Input::config).collect(), now);
+        self.engine().reload(inputs, now);
     }
 
     fn try_to_start(&self) -> Result<SimulatedEngine, String> {
         let disk = LyingDisk::new(FakeDisk::new(Rc::clone(&self.shared)), self.mutant);
-        let (store, mut state) = Store::open(disk).map_err(|error| with_causes(&error))?;
+        let (mut store, mut state) = Store::open(disk).map_err(|error| with_causes(&error))?;
+        if self.shared.borrow().broker().is_some_and(|broker| broker.is_refusing()) {
+            settle(&mut store, &mut state).map_err(|error| with_causes(&error))?;
+            self.shared.borrow().broker().expect("just seen").renamed();
+        }
         let told = state
             .entries()
             .map(|(entry, path)| format!("\n    {} {entry:?}", path.escape_ascii()))
@@ -306,6 +325,21 @@ impl Run {
         self.start()
     }
 
+    /// Whether the engine gave up because the broker's client had to.
+    pub(crate) fn is_refused(&self, why: &str) -> bool {
+        why.starts_with("the engine gave up")
+            && self.shared.borrow().broker().is_some_and(|broker| broker.has_given_up())
+    }
+
+    /// It did: the next life begins.
+    pub(crate) fn refused(&mut self) -> Result<(), String> {
+        if let Some(mut broker) = self.shared.borrow().broker() {
+            broker.refused();
+        }
+        self.ended(Ending::Kill)?;
+        self.start()
+    }
+
     /// SIGTERM: turns until the engine finishes, or takes too long.
     pub(crate) fn stop_and_start(&mut self) -> Result<(), String> {
         self.shared.borrow_mut().trace(|| "SIGTERM".to_owned());
@@ -315,7 +349,10 @@ impl Run {
         for _ in 0..TURNS_TO_STOP {
             match self.turn_once()? {
                 (Turn::Finished, _) => {
-                    self.check_stopped(disturbed)?;
+                    // What a former life left at the receiver was not asked for yet.
+                    if !self.engine().awaits_receiver() {
+                        self.check_stopped(disturbed)?;
+                    }
                     break;
                 }
                 _ if self.shared.borrow().now() > begun + TIME_TO_STOP => break,
@@ -402,8 +439,20 @@ impl Run {
     }
 }
 
+/// `manytail offsets settle`.
+fn settle(
+    store: &mut Store<LyingDisk<FakeDisk>>,
+    state: &mut StoredOffsets,
+) -> Result<(), CommitError> {
+    let mut payload = Vec::new();
+    state.part_with_output();
+    state.items().for_each(|item| put(&item, &mut payload));
+    store.begin(&[])?;
+    store.complete(&payload)
+}
+
 /// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {

@@ -56,6 +56,8 @@ pub(crate) struct Story {
     /// The number of NULs at the front that begin in a hole and are never delivered.
     pub(crate) hole: u64,
     pub(crate) lines: usize,
+    /// Carriage returns end records.
+    pub(crate) splits: bool,
     /// The rest of the line that is being written.
     pub(crate) unfinished: Vec<u8>,
     /// It was truncated: bytes that were not read are lost.
@@ -66,9 +68,26 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// The position after the last newline.
+    /// The position after the last newline, or carriage return that ends something.
     pub(crate) fn complete_len(&self) -> u64 {
-        memchr::memrchr(b'\n', &self.bytes).map_or(self.hole, |newline| newline as u64 + 1)
+        let mut ends = memchr::memrchr2_iter(b'\n', b'\r', &self.bytes);
+        let end = ends.find(|&at| self.bytes[at] == b'\n' || (self.splits && self.is_return(at)));
+        end.map_or(self.hole, |end| end as u64 + 1)
+    }
+
+    /// Whether a carriage return is here, and something else than a newline behind it.
+    fn is_return(&self, at: usize) -> bool {
+        self.bytes[at] == b'\r' && self.bytes.get(at + 1).is_some_and(|&next| next != b'\n')
+    }
+
+    /// The position behind empty segments, which give no record. `may_rest`: a carriage return at
+    /// the end may count, too.
+    pub(crate) fn behind_empty(&self, end: u64, may_rest: bool) -> u64 {
+        let is_empty = |&at: &usize| {
+            let is_last = may_rest && at + 1 == self.bytes.len() && self.bytes[at] == b'\r';
+            self.splits && at < self.bytes.len() && (is_last || self.is_return(at))
+        };
+        (end as usize..).take_while(is_empty).last().map_or(end, |last| last as u64 + 1)
     }
 }
 
@@ -107,6 +126,8 @@ struct Delivered {
     offset: u64,
     end: u64,
     eol: bool,
+    /// A carriage return ends it.
+    is_segment: bool,
     /// Its place in the output.
     place: u64,
     /// It was already delivered before a crash.
@@ -123,6 +144,7 @@ pub(crate) struct Model {
     pub(crate) is_selective: bool,
     roots: Vec<Vec<u8>>,
     format: Format,
+    splits: bool,
     line_bytes_max: usize,
     partial_after: Option<Duration>,
     records: u64,
@@ -151,6 +173,7 @@ impl Model {
             is_selective: settings.following.is_some(),
             roots: settings.paths.clone(),
             format: settings.format,
+            splits: settings.splits,
             line_bytes_max: settings.line_bytes_max,
             partial_after: settings.partial_after,
             records: 0,
@@ -179,6 +202,7 @@ impl Model {
             bytes: Vec::new(),
             hole: 0,
             lines: 0,
+            splits: self.splits,
             unfinished: Vec::new(),
             ended: false,
             follows: None,
@@ -235,12 +259,19 @@ impl Model {
         self.check_shape(world, &candidates, &record)?;
         self.check_cover(world, &told, &candidates)?;
         if let Some(path) = &record.path
-            && !candidates.iter().any(|&story| world.may_be_called(self.stories[story].inode, path))
+            && !candidates.iter().map(|&story| self.stories[story].inode).any(|inode| {
+                world.may_be_called(inode, path) || world.may_be_taken_for(inode, path)
+            })
         {
+            let names = candidates.iter().flat_map(|&story| {
+                let inode = &world.inodes[self.stories[story].inode];
+                inode.paths.iter().map(|path| path.escape_ascii().to_string())
+            });
             return Err(format!(
-                "{} was never called {}",
+                "{} was never called {}, only {:?}",
                 told.escape_ascii(),
-                path.escape_ascii()
+                path.escape_ascii(),
+                names.collect::<Vec<_>>()
             ));
         }
         let (place, line_bytes_max) = (self.records, self.line_bytes_max as u64);
@@ -250,6 +281,8 @@ impl Model {
         if repeated
             && let Some(before) = identity.records.iter().find(|before| before.offset == offset)
             && (before.end, before.eol) != (end, eol)
+            // It ended at the end of the file, and a newline came later.
+            && !(before.is_segment && end == before.end + 1)
             && (before.eol || before.end > end || before.end - offset == line_bytes_max)
         {
             return Err(format!("{} at {offset} names two different records", told.escape_ascii()));
@@ -262,7 +295,8 @@ impl Model {
             *(if is_first { &mut self.begun_at_end } else { &mut self.begun_old }) += 1;
         }
         identity.candidates = candidates;
-        identity.records.push(Delivered { offset, end, eol, place, repeated });
+        let is_segment = record.is_segment;
+        identity.records.push(Delivered { offset, end, eol, is_segment, place, repeated });
         identity.end = identity.end.max(end);
         identity.next = Next::At(end);
         identity.is_loose = false;
@@ -379,7 +413,11 @@ impl Model {
     fn fits(&self, identity: &Identity, story: StoryKey, record: &Record) -> bool {
         let bytes = &self.stories[story].bytes;
         let hole = self.stories[story].hole;
-        let is_at = |next: u64| record.offset == next || (next < hole && record.offset == hole);
+        let is_at = |next: u64| {
+            let is_behind_empty =
+                (next..=self.stories[story].behind_empty(next, true)).contains(&record.offset);
+            is_behind_empty || (next < hole && record.offset == hole)
+        };
         let follows = match identity.next {
             Next::At(_) | Next::From(0) if identity.records.is_empty() => {
                 self.stories[story].may_begin_at(record.offset)
@@ -402,7 +440,7 @@ impl Model {
             && end <= bytes.len()
             && start >= hole as usize
             && bytes[start..text_end] == record.line
-            && (!record.eol || bytes[text_end] == b'\n')
+            && (!record.eol || bytes[text_end] == if record.is_segment { b'\r' } else { b'\n' })
     }
 
     fn candidates(&self, identity: &Identity, record: &Record) -> Vec<StoryKey> {
@@ -431,10 +469,11 @@ impl Model {
             let there = &story.bytes[at..(at + 60).min(story.bytes.len())];
             let taken = story.identity.map_or("", |_| ", which has another identity");
             why += &format!(
-                "\n    w{} g{} has {:?} there{taken}",
+                "\n    w{} g{} has {:?} there{taken}; it may begin at: {:?}",
                 story.writer,
                 story.inode_generation,
-                there.escape_ascii().to_string()
+                there.escape_ascii().to_string(),
+                story.start
             );
         }
         why
@@ -451,6 +490,22 @@ impl Model {
             return Err(format!(
                 "a record of {len} bytes that is more than one line, or longer than the limit"
             ));
+        }
+        let inner = record.line.len() - usize::from(record.eol && !record.is_segment).min(len);
+        if self.splits && record.line[..inner].contains(&b'\r') {
+            return Err(format!(
+                "a record with a carriage return in it at {}: {:?}",
+                record.offset,
+                record.line.escape_ascii().to_string()
+            ));
+        }
+        let is_torn = |&story: &StoryKey| {
+            let Story { bytes, .. } = &self.stories[story];
+            bytes.get(record.end() as usize) == Some(&b'\n')
+                && !self.is_over(world, &self.stories[story])
+        };
+        if record.is_segment && self.partial_after.is_none() && candidates.iter().all(is_torn) {
+            return Err(format!("a carriage return without its newline at {}", record.offset));
         }
         let may_be_piece = self.partial_after.is_some() || len == self.line_bytes_max;
         let is_over = |&story: &StoryKey| self.is_over(world, &self.stories[story]);
@@ -561,7 +616,18 @@ impl Model {
 
     /// Up to where a story was certainly delivered.
     fn delivered(&self, story: StoryKey) -> u64 {
-        self.stories[story].identity.map_or(0, |index| self.identities[index].end)
+        let identity = self.stories[story].identity;
+        identity.map_or(0, |index| self.end_of(&self.identities[index], story))
+    }
+
+    /// Up to where an identity was delivered, and behind what gives no record.
+    fn end_of(&self, identity: &Identity, story: StoryKey) -> u64 {
+        let is_after_piece =
+            identity.records.iter().rev().any(|record| record.end == identity.end && !record.eol);
+        if is_after_piece {
+            return identity.end;
+        }
+        self.stories[story].behind_empty(identity.end, self.partial_after.is_some())
     }
 
     /// Whether something of a story was delivered, perhaps.
@@ -573,7 +639,7 @@ impl Model {
     fn delivered_perhaps(&self, story: StoryKey) -> u64 {
         let unclear =
             self.identities.iter().filter(|identity| identity.candidates.contains(&story));
-        unclear.map(|identity| identity.end).max().unwrap_or(0)
+        unclear.map(|identity| self.end_of(identity, story)).max().unwrap_or(0)
     }
 
     /// Whether everything in a story was delivered: then its file can be deleted without loss.
@@ -645,9 +711,10 @@ impl Model {
         self.rotations_open.push(younger);
     }
 
-    /// The younger file of a rotation gets a further name. If it has not been examined yet, it may
-    /// be known only by that name, which does not show its predecessor: only renames do.
-    pub(crate) fn linked(&mut self, younger: StoryKey) {
+    /// The younger file of a rotation gets a further name, or a new one where no watch reports it.
+    /// If it has not been examined yet, it may be known only by that name, which does not show its
+    /// predecessor: only the events of renames do.
+    pub(crate) fn has_other_name(&mut self, younger: StoryKey) {
         let came_out = self.came_out(younger);
         if let Some(rotation) = self.stories[younger].follows.as_mut().filter(|_| !came_out) {
             rotation.clear = false;
@@ -721,7 +788,7 @@ impl Model {
 }
 
 /// What a crash leaves of the records and offsets.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Survivors {
     /// Records that the output still has.
     pub(crate) kept: u64,
@@ -730,6 +797,8 @@ pub(crate) struct Survivors {
     /// The journal knows the output: records after this number are in it, and are not repeated
     /// either.
     pub(crate) known_from: Option<u64>,
+    /// But these records, whose offsets could not be stored, may be repeated.
+    pub(crate) unstored: Vec<RangeInclusive<u64>>,
     /// The store failed in the last life: stories that have not been committed since may be
     /// repeated under another identity.
     pub(crate) unnamed: bool,
@@ -741,7 +810,7 @@ impl Model {
     /// The engine is gone, and another one takes over.
     pub(crate) fn restarted(&mut self, survivors: Survivors) {
         self.disturb();
-        let Survivors { kept, covered, known_from, unnamed } = survivors;
+        let Survivors { kept, covered, known_from, unstored, unnamed } = survivors;
         for rotation in self.stories.iter_mut().filter_map(|story| story.follows.as_mut()) {
             // Records that are lost from the output are repeated later.
             rotation.clear &= kept == self.records && !unnamed;
@@ -760,8 +829,11 @@ impl Model {
             identity.records.retain(|record| record.place <= kept);
             identity.before_crash = identity.records.len();
             identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
-            let in_known = |record: &&Delivered| known_from.is_some_and(|from| record.place > from);
-            let last_known = identity.records.last().filter(in_known).map(|record| record.end);
+            let in_known = |record: &&Delivered| {
+                known_from.is_some_and(|from| record.place > from)
+                    && !unstored.iter().any(|places| places.contains(&record.place))
+            };
+            let last_known = identity.records.iter().rev().find(in_known).map(|record| record.end);
             identity.next = Next::From(last_known.unwrap_or(identity.committed));
             identity.is_loose |= unnamed && !identity.is_stored;
             if identity.records.is_empty() {

@@ -88,6 +88,8 @@ pub(crate) enum Mutant {
     DoubtDropped,
     /// A commit does not wait for the reports of what it commits.
     CommittedBeforeReport,
+    /// Another process's commit under the same name is taken for an own one.
+    TwinIgnored,
     /// What a stream has beyond the last commit is not asked for.
     TailIgnored,
     /// The stream's end is stored along with offsets that are behind it.
@@ -373,6 +375,10 @@ impl<D: Disk> Disk for LyingDisk<D> {
 
     fn append(&mut self, file: &D::File, bytes: &[u8]) -> io::Result<usize> {
         self.inner.append(file, bytes)
+    }
+
+    fn overwrite(&mut self, file: &D::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.inner.overwrite(file, bytes, offset)
     }
 
     fn truncate(&mut self, file: &D::File, len: u64) -> io::Result<()> {

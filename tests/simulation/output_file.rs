@@ -236,6 +236,11 @@ impl OutputFile {
         self.segments[self.open].unknown = records;
     }
 
+    /// `pwrite(2)` of what is there already.
+    pub(crate) fn overwrite(&mut self, bytes: &[u8], offset: u64) {
+        self.segments[self.open].file.overwrite(bytes, offset);
+    }
+
     /// Removes the last bytes. Returns how many records are left.
     pub(crate) fn withdraw(&mut self, bytes: u64) -> u64 {
         let segment = &mut self.segments[self.open];

@@ -75,6 +75,7 @@ const PHRASES: &[(&str, Property)] = &[
     ("no escape", Property::Truthful),
     ("delivered twice", Property::Once),
     ("records at rest were", Property::Once),
+    ("a commit was made beside a twin's", Property::Once),
     ("came after the first line", Property::InOrder),
     ("two stories have the same identity", Property::Identified),
     ("names two different records", Property::Identified),

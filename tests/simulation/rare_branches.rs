@@ -35,10 +35,6 @@ const UNREACHED: &[(&str, &str)] = &[
         "very many files waited for one another in a row",
         "no simulated life has a thousand generations",
     ),
-    (
-        "a batch was given back that had grown for a long record",
-        "no simulated record takes a megabyte",
-    ),
     ("our own output lay in the tree", "the simulated output is not in the simulated tree"),
     ("the state directory lay in the tree", "nor is the state directory"),
     (
@@ -50,6 +46,7 @@ const UNREACHED: &[(&str, &str)] = &[
 /// Rare branches that need more seeds than a test can run: they are required from
 /// [`SEEDS_FOR_RARE`] on, which `scripts/simulate` runs.
 const RARE: &[&str] = &[
+    "a batch was given back that had grown for a long record",
     "a commit in doubt was found to be made within a run",
     "a commit that could not be stored was found to be made",
     "a PATH lay in a directory that was let go",
@@ -59,6 +56,7 @@ const RARE: &[&str] = &[
     "the target of a link could be read before a look at the link succeeded",
     "the time for unfinished lines was changed",
     "NULs up to the end of a file were left until something follows",
+    "no look got through a link to its target",
     "a PATH in another one's tree led elsewhere",
     "a directory that could not be read came to another place",
     "a directory that could not be read was reached by a second path",
@@ -88,8 +86,8 @@ const RARE: &[&str] = &[
     "what kind an entry is could not be told for now",
     "two files had a name, one by the events and one by a look",
 ];
-/// This many seeds reach those, too.
-pub(crate) const SEEDS_FOR_RARE: u64 = 10_000;
+/// This many seeds should reach those, too: 10,000 miss five of them.
+pub(crate) const SEEDS_FOR_RARE: u64 = 30_000;
 
 /// Each branch in the sources, with the file that it is in.
 fn branches_in_the_sources() -> BTreeMap<String, PathBuf> {

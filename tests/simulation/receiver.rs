@@ -524,8 +524,11 @@ impl Receiver for BrokerSide {
     fn settled(&mut self, is_stored: IsStored) {
         let mut simulated = self.0.borrow_mut();
         let records = simulated.broker().map_or(0, |mut broker| {
-            if let Some((client, _)) = broker.transactions() {
+            if let Some((client, common)) = broker.transactions() {
                 client.settled(is_stored);
+                if is_stored == IsStored::Yes {
+                    common.stored();
+                }
             }
             broker.records(false, None)
         });

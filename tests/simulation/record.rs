@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) offset: u64,
     pub(crate) line: Vec<u8>,
     pub(crate) eol: bool,
+    /// A carriage return ends it.
+    pub(crate) is_segment: bool,
 }
 
 impl Record {
@@ -36,6 +38,7 @@ pub(crate) fn parse(format: Format, record: &[u8]) -> Result<Record, String> {
         offset: 0,
         line: line.to_vec(),
         eol: true,
+        is_segment: false,
     };
     match format {
         Format::Raw => Ok(plain(None, record)),
@@ -95,8 +98,10 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
         eol: match object.get("eol") {
             None => true,
             Some(Value::Bool(false)) => false,
-            Some(_) => return Err("an eol that is not false".to_owned()),
+            Some(text) if text == "\r" => true,
+            Some(_) => return Err("an eol that is neither false nor a carriage return".to_owned()),
         },
+        is_segment: object.get("eol").is_some_and(|eol| eol == "\r"),
         file: Some(file.into_bytes()),
     })
 }

@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) is_pressure_changing: bool,
     /// Not everything below the PATHs is followed, or not from its start, or more than that.
     pub(crate) following: Option<Following>,
+    /// Carriage returns end records.
+    pub(crate) splits: bool,
 }
 
 impl Settings {
@@ -134,6 +136,7 @@ impl Settings {
             event_bytes: None,
             is_pressure_changing: false,
             following: None,
+            splits: false,
         }
     }
 
@@ -192,6 +195,12 @@ impl Settings {
         }
     }
 
+    /// In a third of the runs with json, carriage returns end records. Also drawn separately.
+    pub(crate) fn draw_splits(&mut self, random: &mut Random) {
+        self.splits = self.format == Format::Json && random.one_in(3);
+        self.habits.returns = self.splits;
+    }
+
     /// Whether faults or limits may delay a first look.
     pub(crate) fn is_lenient(&self) -> bool {
         let Rates { interrupted, descriptors, input_output, refused, no_watch, .. } = self.rates;
@@ -209,7 +218,7 @@ impl Settings {
 
 /// The names for [`Settings::leave_out`] besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
-pub(crate) const LEAVE_OUT: [&str; 40] = [
+pub(crate) const LEAVE_OUT: [&str; 41] = [
     "following",
     "links",
     "reloads",
@@ -250,6 +259,7 @@ pub(crate) const LEAVE_OUT: [&str; 40] = [
     "output",
     "holds",
     "any_bytes",
+    "returns",
 ];
 
 impl Settings {
@@ -279,6 +289,7 @@ impl Settings {
             "output" => self.output = OutputSettings::plain(),
             "holds" => self.habits.holds = false,
             "any_bytes" => self.habits.any_bytes = false,
+            "returns" => (self.splits, self.habits.returns) = (false, false),
             "durability" => self.durability = None,
             "following" => self.following = None,
             "links" | "reloads" | "from_end" | "ignore_older" | "inputs" | "globs" | "includes"
@@ -347,11 +358,11 @@ impl Simulated {
         let mut workload =
             Workload::new(random.fork(), settings.habits.clone(), settings.paths.clone());
         workload.links = Random::new(seed ^ 0x11_4C);
-        let is_swept = settings.sweep().is_some();
+        workload.is_swept = settings.sweep().is_some();
         workload.covering = settings
             .following
             .clone()
-            .map(|following| Covering::new(following, settings.is_lenient(), is_swept));
+            .map(|following| Covering::new(following, settings.is_lenient()));
         let file = durable
             .and_then(|durable| durable.file.clone())
             .map(|rates| OutputFile::new(apart.fork(), rates));
@@ -603,8 +614,9 @@ impl Simulated {
             self.take_news();
             let kept = self.broker().expect("just seen").records(false, None);
             // What the broker has is not repeated, unless the store failed.
-            let is_behind = self.durability_mut().is_behind;
-            self.restarted(kept, (!is_behind).then_some(0))?;
+            let has_transactions = self.broker().expect("just seen").has_transactions();
+            let is_known = has_transactions || !self.durability_mut().is_behind;
+            self.restarted(kept, is_known.then_some(0))?;
         } else if self.file.is_none() {
             let kept = self.output.crashed();
             self.restarted(kept, None)?;
@@ -623,7 +635,8 @@ impl Simulated {
                 "of {covered} committed records only {kept} are left in the output"
             ));
         }
-        self.model.restarted(Survivors { kept, covered, known_from, unnamed });
+        let unstored = self.broker().map_or_else(Vec::new, |broker| broker.common.unstored.clone());
+        self.model.restarted(Survivors { kept, covered, known_from, unstored, unnamed });
         Ok(())
     }
 
@@ -789,6 +802,9 @@ impl Simulated {
 
     /// Passes on to the model what readers of the broker see.
     pub(crate) fn take_news(&mut self) {
+        if let Some(why) = self.broker().and_then(|broker| broker.common.wrong) {
+            self.fail(|| why.to_owned());
+        }
         while let Some(record) = self.broker().and_then(|mut broker| broker.next_record()) {
             self.trace(|| format!("          > {}", record.escape_ascii()));
             if let Err(why) = self.model.take(&self.world, &record) {

@@ -79,8 +79,10 @@ impl Story {
         let start = &self.start;
         let is_line = offset == 0
             || self.bytes.get(offset as usize - 1) == Some(&b'\n')
+            || (self.splits && self.bytes.get(offset as usize - 1) == Some(&b'\r'))
             || offset == self.hole;
-        let is_in = start.end && (start.first..=self.end_last()).contains(&offset) && is_line;
+        let last = self.behind_empty(self.end_last(), true);
+        let is_in = start.end && (start.first..=last).contains(&offset) && is_line;
         (start.zero && (offset == 0 || offset == self.hole)) || is_in
     }
 
@@ -120,7 +122,8 @@ impl Model {
             is_first: is_first || (had_end && before.is_first),
             since: now,
             len: story.bytes.len(),
-            age,
+            // It may have been examined while it was followed before.
+            age: if had_end { before.age.min(age) } else { age },
             ignore_older,
         };
     }
@@ -132,19 +135,23 @@ impl Model {
         start.zero |= start.is_open;
     }
 
-    /// The content restarted, perhaps before it was first examined.
+    /// The content restarted, perhaps before it was first examined. If the file was examined, the
+    /// engine knows it: when it leaves the tree and comes back, it goes on, whatever its age. It is
+    /// the file that is known, not its content, so that no engine could start at its end then: that
+    /// would lose what was written while it was followed.
     pub(crate) fn inherit_start(&mut self, old: StoryKey, new: StoryKey) {
-        if self.stories[old].start.is_open {
-            let start = &self.stories[old].start;
-            self.stories[new].start = Start {
-                zero: true,
-                first: 0,
-                last: 0,
-                len: 0,
-                age: Duration::ZERO,
-                ..start.clone()
-            };
-        }
+        let start = &self.stories[old].start;
+        let is_known = start.is_known;
+        let inherited = if start.is_open { start.clone() } else { Start::default() };
+        self.stories[new].start = Start {
+            zero: true,
+            first: 0,
+            last: 0,
+            len: 0,
+            age: Duration::ZERO,
+            is_known,
+            ..inherited
+        };
     }
 
     /// Nothing prevented the engine from examining it.

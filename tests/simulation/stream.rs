@@ -84,6 +84,7 @@ impl Stream {
         self.waiting.clear();
         self.sent.clear();
         self.under_way = None;
+        self.failure = None;
     }
 
     fn end_of_ours(&self) -> u64 {
@@ -231,6 +232,10 @@ impl Stream {
     pub(super) fn unacknowledged(&mut self, common: &mut Common) -> u64 {
         self.advance(common);
         self.accepted - self.acknowledged
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     pub(super) fn sequence(&mut self, common: &mut Common, beyond: u64) -> u64 {

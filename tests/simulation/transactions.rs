@@ -35,6 +35,10 @@ pub(crate) struct Transactions {
     number: u64,
     /// The last commit, also if its number was not to be kept.
     attempt: u64,
+    /// The last commit was a twin's: nobody else may commit under this name.
+    is_ahead: bool,
+    /// How often a client gave up for that.
+    pub(super) refusals: u32,
     // The client.
     client_epoch: u64,
     state: State,
@@ -58,6 +62,8 @@ impl Default for Transactions {
             pending: None,
             number: 0,
             attempt: 0,
+            is_ahead: false,
+            refusals: 0,
             client_epoch: 0,
             state: State::Recovering(Duration::ZERO),
             is_within_run: false,
@@ -84,12 +90,26 @@ impl Transactions {
         self.open.is_empty() && self.pending.is_none() && self.accepted == 0
     }
 
+    pub(super) fn is_ahead(&self) -> bool {
+        self.is_ahead
+    }
+
+    /// The next client has a name of its own.
+    pub(super) fn renamed(&mut self) {
+        (self.number, self.attempt) = (0, 0);
+        (self.is_ahead, self.refusals) = (false, 0);
+    }
+
     pub(super) fn uncommitted(&self) -> usize {
         self.open.len()
     }
 
-    /// The client's process is gone; the coordinator is not.
-    pub(super) fn crashed(&mut self) {
+    /// The client's process is gone; the coordinator is not. A commit that it decided, and no
+    /// journal has, is completed at once: no later client waits for it.
+    pub(super) fn crashed(&mut self, common: &mut Common) {
+        if self.pending.as_ref().is_some_and(|&(_, number, _)| number == self.number) {
+            self.complete(common);
+        }
         self.state = State::Ready;
         self.accepted = 0;
     }
@@ -107,14 +127,12 @@ impl Transactions {
         self.epoch += 1;
         self.client_epoch = self.epoch;
         self.open.clear();
-        if let Some((records, number, attempt)) = self.pending.take() {
-            common.publish(records);
-            (self.number, self.attempt) = (number, attempt);
-        }
+        self.complete(common);
         self.state = State::Ready;
         let doubt = self.doubt.take();
         let decided = match (self.mutant, doubt) {
             (Mutant::DoubtDropped, _) => Ok(Decided::NotMade),
+            (Mutant::TwinIgnored, _) if self.is_ahead => Ok(Decided::NotMade),
             // Within a run the last attempt tells, also if the journal does not know it.
             (_, Some(doubt)) if self.is_within_run && doubt.this == self.attempt => {
                 Ok(Decided::Made)
@@ -127,6 +145,23 @@ impl Transactions {
         }
         self.is_within_run = true;
         decided.map_err(|mismatch| mismatch.to_string())
+    }
+
+    /// Completes what was being committed.
+    fn complete(&mut self, common: &mut Common) {
+        if let Some((records, number, attempt)) = self.pending.take() {
+            self.publish(common, records, number);
+            (self.number, self.attempt) = (number, attempt);
+        }
+    }
+
+    /// `number`: what the coordinator keeps of the commit; the one before, if no journal has it.
+    fn publish(&self, common: &mut Common, records: Vec<Vec<u8>>, number: u64) {
+        if number == self.number {
+            common.publish_unstored(records);
+        } else {
+            common.publish(records);
+        }
     }
 
     fn lost(&mut self, common: &mut Common, doubt: Option<Number>) {
@@ -243,6 +278,10 @@ impl Transactions {
             self.epoch += 1;
             self.open.clear();
         }
+        // What is in doubt is this commit alone: whoever settles repeats nothing else.
+        if is_stored == IsStored::Yes && common.happens(|rates| rates.twin) {
+            self.twin_commits(common, number);
+        }
         if self.client_epoch != self.epoch {
             return unsettled("fenced");
         }
@@ -254,9 +293,25 @@ impl Transactions {
             self.pending = Some((records, number, attempt));
             return unsettled("no answer yet");
         }
-        common.publish(records);
+        if self.is_ahead {
+            common.wrong = Some("a commit was made beside a twin's");
+        }
+        self.publish(common, records, number);
         (self.number, self.attempt) = (number, attempt);
         if ending == 3 { unsettled("the answer was lost") } else { Ok(()) }
+    }
+
+    /// Another process has the state directory as it is now, or was before this commit, and makes
+    /// the next one. Its readers are not ours.
+    fn twin_commits(&mut self, common: &mut Common, number: Number) {
+        let last = *common.random.pick(&[number.previous, number.this]);
+        let random = common.random.below(1 << 20) as u64;
+        self.epoch += 1;
+        self.open.clear();
+        self.number = Number::next(self.number, last, random).this;
+        self.attempt = self.number;
+        self.is_ahead = true;
+        common.twins += 1;
     }
 
     pub(crate) fn settled(&mut self, is_stored: IsStored) {

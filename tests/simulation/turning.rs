@@ -18,7 +18,7 @@ use crate::covering::{Counts, Covering, homes};
 use crate::durability::{Durability, Ending};
 use crate::faults::Rates;
 use crate::kernel::wall;
-use crate::lives::{SimulatedEngine, unless_crashed};
+use crate::lives::{SimulatedEngine, unless_crashed, with_causes};
 use crate::mutants::{Generations, Mutant};
 use crate::output_file::OutputFile;
 use crate::random::Random;
@@ -28,8 +28,11 @@ use crate::workload::OUTSIDE;
 use crate::world::Key;
 use crate::writers::{directories_below, names_below};
 
-/// This many successive turns without any call are a busy loop.
+/// This many successive turns without any call are a busy loop ...
 const IDLE_TURNS_MAX: u32 = 100;
+/// ... unless what is below a renamed directory is updated in small steps: this often for each file
+/// and directory, because it may be renamed again meanwhile.
+const UPDATES_MAX: usize = 4;
 /// This many turns of a whole run are a busy loop.
 const TURNS_MAX: u64 = 1_000_000;
 /// Turns from the last change of the world to rest: far more than any backlog here needs, far fewer
@@ -59,6 +62,8 @@ pub(crate) struct Report {
     /// Lives whose output was a broker, and how often such an output had to recover.
     pub(crate) brokers: u64,
     pub(crate) recoveries: u64,
+    /// How often a process with a copy of the state directory committed.
+    pub(crate) twins: u64,
     /// Excused identities, see [`crate::model::Model`].
     pub(crate) renamed_unknown: u64,
     pub(crate) output_rotations: u64,
@@ -109,6 +114,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.draw_events(&mut Random::new(seed ^ 0xE7_E4));
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
+    settings.draw_splits(&mut Random::new(seed ^ 0xC4_0D));
     let format = settings.format;
     if let Some(durability) = &mut settings.durability {
         durability.draw_broker(&mut Random::new(seed ^ 0xB40_4E5), format);
@@ -186,6 +192,14 @@ impl Run {
     /// Lets the world run to its end, then checks that everything readable is delivered and the
     /// engine comes to rest; then once more, with one more line in every file.
     pub(crate) fn finish(mut self) -> Result<Report, String> {
+        let outcome = self.finished();
+        if let (Err(why), Some(_), true) = (&outcome, &self.engine, self.is_verbose()) {
+            self.explain(why);
+        }
+        outcome
+    }
+
+    fn finished(&mut self) -> Result<Report, String> {
         while self.shared.borrow().workload.has_more() {
             self.turn()?;
             if self.shared.borrow().turns > TURNS_MAX {
@@ -249,6 +263,7 @@ impl Run {
             lives: covering.map_or_else(Counts::default, |covering| covering.counts),
             brokers: u64::from(simulated.broker.is_some()),
             recoveries: simulated.broker().map_or(0, |broker| broker.common.recoveries),
+            twins: simulated.broker().map_or(0, |broker| broker.common.twins),
             digest: simulated.digest,
         })
     }
@@ -264,6 +279,13 @@ impl Run {
 
     /// One turn, and the loop's work after it; after a crash, a new engine instead.
     fn turn(&mut self) -> Result<Woken, String> {
+        match self.turn_or_end() {
+            Err(why) if self.is_refused(&why) => self.refused().map(|()| Woken::Yes),
+            outcome => outcome,
+        }
+    }
+
+    fn turn_or_end(&mut self) -> Result<Woken, String> {
         if self.shared.borrow().durability().is_some_and(Durability::is_stop_due) {
             return self.stop_and_start().map(|()| Woken::Yes);
         }
@@ -296,7 +318,7 @@ impl Run {
         let turn = match self.engine().turn(now) {
             // A single pass over a tree without some of the PATHs.
             Err(EngineError::NotRead(_)) => Turn::Finished,
-            turn => turn.map_err(|error| format!("the engine gave up: {error}"))?,
+            turn => turn.map_err(|error| format!("the engine gave up: {}", with_causes(&error)))?,
         };
         self.engine().check()?;
         let ended = self.now().instant;
@@ -310,9 +332,11 @@ impl Run {
         simulated.check_commits()?;
         self.idle_turns =
             if simulated.calls == calls && turn == Turn::Again { self.idle_turns + 1 } else { 0 };
+        let updates = UPDATES_MAX * simulated.world.inodes.len();
+        let updating = simulated.settings.steps.map_or(0, |steps| updates / steps) as u32;
         drop(simulated);
         let woken = match turn {
-            Turn::Again if self.idle_turns > IDLE_TURNS_MAX => {
+            Turn::Again if self.idle_turns > IDLE_TURNS_MAX + updating => {
                 return Err("a busy loop: turn after turn without a single call".to_owned());
             }
             Turn::Again => {
@@ -356,8 +380,12 @@ impl Run {
         }
     }
 
-    /// The engine waits: it has examined everything that it could see.
+    /// The engine waits: it has examined everything that it could see, unless it looks at nothing
+    /// before the receiver has answered.
     fn rested(&self, is_sure: bool) {
+        if self.engine.as_ref().is_some_and(|engine| engine.awaits_receiver()) {
+            return;
+        }
         let mut simulated = self.shared.borrow_mut();
         let is_sure =
             is_sure || (!simulated.settings.is_lenient() && simulated.world.queue.len() == 0);
@@ -459,6 +487,21 @@ impl Run {
                     rest"
                 ));
             }
+        }
+    }
+
+    fn is_verbose(&self) -> bool {
+        self.shared.borrow().verbose
+    }
+
+    /// What the engine says of the files that a failure names, for a replay.
+    fn explain(&mut self, why: &str) {
+        let paths: Vec<Vec<u8>> =
+            self.shared.borrow().due().into_iter().map(|(path, ..)| path).collect();
+        let now = self.now();
+        for path in paths.iter().filter(|path| why.contains(&path.escape_ascii().to_string())) {
+            let status = self.engine().explain(path, now);
+            self.shared.borrow_mut().trace(|| format!("{}: {status:?}", path.escape_ascii()));
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Habits {
     weights: Vec<usize>,
     /// Lines may be empty and contain any byte except the newline; names, too.
     pub(crate) any_bytes: bool,
+    /// Lines have carriage returns, as those of progress bars.
+    pub(crate) returns: bool,
     /// Hard links are made: a write is reported only under the name through which it was made, and
     /// not at all if that name is outside.
     links: bool,
@@ -100,6 +102,7 @@ impl Habits {
             operations: *random.pick(&[5, 30, 100, 100, 300]),
             weights,
             any_bytes: any_bytes && random.one_in(3),
+            returns: false,
             links: unseen,
             holds: random.one_in(2),
             files_max: *random.pick(&[3, 10, 40]),
@@ -217,6 +220,8 @@ pub(crate) struct Workload {
     pub(crate) left: HashMap<Key, Duration>,
     /// What is followed, if that is not everything below `roots`.
     pub(crate) covering: Option<Covering>,
+    /// A sweep checks every file periodically.
+    pub(crate) is_swept: bool,
     /// A separate stream, for links.
     pub(crate) links: Random,
     names_made: usize,
@@ -245,6 +250,7 @@ impl Workload {
             generations: Vec::new(),
             left: HashMap::new(),
             covering: None,
+            is_swept: false,
             links: Random::new(0),
             names_made: 0,
             due: Duration::ZERO,

@@ -311,7 +311,7 @@ impl World {
         parts.iter().rev().flat_map(|part| [b"/".as_slice(), part]).flatten().copied().collect()
     }
 
-    fn parent_of(&self, path: &[u8]) -> Result<(Key, Vec<u8>), Errno> {
+    pub(crate) fn parent_of(&self, path: &[u8]) -> Result<(Key, Vec<u8>), Errno> {
         let end = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::EINVAL)?;
         let parent = self.find(&path[..end])?;
         if !self.is_directory(parent) {
@@ -374,6 +374,21 @@ impl World {
                 .places
                 .iter()
                 .any(|(parent, name)| name == last && self.may_be_called(*parent, above))
+    }
+
+    /// Whether a file that left would have this path if another directory had come to the place of
+    /// one above it: where events were lost, a reader takes the one for the other.
+    pub(crate) fn may_be_taken_for(&self, inode: Key, path: &[u8]) -> bool {
+        let is_named = |directory: &Inode, former: &[u8], now: &[u8]| {
+            let has = |wanted: &[u8]| directory.paths.iter().any(|known| known == wanted);
+            has(former) && has(now)
+        };
+        let slashes = (1..path.len()).filter(|&at| path[at] == b'/');
+        slashes.map(|at| path.split_at(at)).any(|(above, rest)| {
+            let known = self.inodes[inode].paths.iter();
+            let mut formers = known.filter_map(|known| known.strip_suffix(rest));
+            formers.any(|former| self.inodes.iter().any(|other| is_named(other, former, above)))
+        })
     }
 
     /// Records the path of `name`, and of everything below it.

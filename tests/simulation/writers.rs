@@ -124,8 +124,12 @@ impl Workload {
         if let Ok(replaced) = world.find(to) {
             self.left.insert(replaced, world.time);
         }
+        let (story, is_told) = (file_story(world, from), world.is_told_of(to));
         if world.rename(from, to).is_err() {
             return false;
+        }
+        if let Some(story) = story.filter(|_| !is_told) {
+            model.has_other_name(story);
         }
         if was_inside && !is_inside {
             model.disturb();
@@ -145,7 +149,7 @@ impl Workload {
 
     fn link(&mut self, world: &mut World, model: &mut Model, old: &[u8], new: &[u8]) -> bool {
         if let Some(story) = file_story(world, old) {
-            model.linked(story);
+            model.has_other_name(story);
         }
         world.find(old).is_ok_and(|key| self.may_return(world, key)) && world.link(old, new).is_ok()
     }
@@ -250,12 +254,24 @@ impl Workload {
         lines: usize,
         and_part: bool,
     ) -> bool {
-        let followed =
-            self.covering.as_ref().and_then(|covering| covering.name_to_write_by(world, path));
+        let followed = match &self.covering {
+            _ if self.is_swept => None,
+            Some(covering) => covering.name_to_write_by(world, path),
+            None => self.watched_name(world, path),
+        };
         let Ok(handle) = world.open(followed.as_deref().unwrap_or(path)) else { return false };
         self.write(world, model, &handle, lines, and_part);
         world.close(handle);
         true
+    }
+
+    /// Another name of the file, whose directory is watched, if that of `path` is not. Without a
+    /// sweep a write by `path` would stay unknown if that name goes before its directory is listed.
+    fn watched_name(&self, world: &World, path: &[u8]) -> Option<Vec<u8>> {
+        let key = world.find(path).ok().filter(|&key| world.inodes[key].links > 1)?;
+        let is_other = |other: &&Vec<u8>| world.is_told_of(other) && world.find(other) == Ok(key);
+        let is_hidden = !path.starts_with(OUTSIDE) && !world.is_told_of(path);
+        world.inodes[key].paths.iter().find(is_other).filter(|_| is_hidden).cloned()
     }
 
     /// Whole lines, the first of which may be the rest of an unfinished one, and perhaps the
@@ -311,8 +327,25 @@ impl Workload {
             };
             line.push(if byte == b'\n' { b'\r' } else { byte });
         }
+        if self.habits.returns && self.random.one_in(2) {
+            line = self.as_bar(&line);
+        }
         line.push(b'\n');
         line
+    }
+
+    /// What a progress bar leaves that ends as this line.
+    fn as_bar(&mut self, last: &[u8]) -> Vec<u8> {
+        let opening = last.split(|&byte| byte == b'l').next().unwrap_or_default();
+        let mut bar = Vec::new();
+        for percent in 0..self.random.below(12) {
+            bar.extend_from_slice(opening);
+            bar.extend_from_slice(format!("{percent}%\r").as_bytes());
+            bar.resize(bar.len() + self.random.below(4).saturating_sub(2), b'\r');
+        }
+        bar.extend_from_slice(last);
+        bar.resize(bar.len() + self.random.below(3).saturating_sub(1), b'\r');
+        bar
     }
 
     fn truncate(&mut self, world: &mut World, model: &mut Model, path: &[u8]) -> bool {

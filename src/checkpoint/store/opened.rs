@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::checkpoint::again::write_again;
 use crate::checkpoint::format::{self, HEAD_BYTES, Head, Kind, PAYLOAD_BYTES_MAX};
 use crate::checkpoint::journal::{self, Defect, Extent};
 use crate::sys::Disk;
@@ -40,7 +41,7 @@ impl<F> Journal<F> {
 }
 
 /// Cuts the torn tail off a journal that was found, and makes it durable: its writer may have died
-/// before it did so.
+/// before it did so. The last frame is written once more, because its sync may have failed.
 pub(super) fn settle<D: Disk>(
     disk: &mut D,
     journal: &Journal<D::File>,
@@ -49,6 +50,10 @@ pub(super) fn settle<D: Disk>(
     if extent.torn_bytes > 0 {
         disk.truncate(&journal.file, extent.bytes)?;
     }
+    write_again(extent.bytes - extent.last_bytes, extent.bytes, |buffer, at| {
+        let read = disk.read_at(&journal.file, buffer, at)?;
+        disk.overwrite(&journal.file, &buffer[..read], at)
+    })?;
     disk.sync(&journal.file)?;
     disk.sync_directory()
 }
@@ -69,6 +74,7 @@ pub(super) fn prove<D: Disk>(disk: &mut D, journal: &Journal<D::File>) -> io::Re
         bytes: journal.bytes,
         torn_bytes: 0,
         version: format::VERSION,
+        ..found
     };
     if found == wanted {
         Ok(())

@@ -283,6 +283,26 @@ fn a_journal_that_failed_takes_no_commit_until_a_new_one_is_complete() {
     assert_eq!(memory.names(), ["journal.2"]);
 }
 
+/// The kernel takes the pages for clean after a sync that failed, and the next process reads them.
+#[test]
+fn a_commit_that_was_neither_synced_nor_cut_off_is_durable_once_a_later_start_found_it() {
+    for fault in [Fault::Fails, Fault::FailsHalfDone] {
+        let memory = Memory::new();
+        let mut user = User::new(&memory);
+        user.live(&[Begin, Complete]);
+        let sync = memory.get().calls + 3;
+        memory.get_mut().faults = vec![(sync, fault), (sync + 1, Fault::Fails)];
+        assert!(user.store.append(&commit(1)).is_err());
+        let next = memory.copied();
+        let mut user = User::new(&next);
+        assert_eq!((user.durable, user.store.is_appendable()), (1, true));
+        user.check_crashes(&UNSYNCED);
+        user.live(&[Append, Append]);
+        assert_eq!(user.durable, 3);
+        user.check_crashes(&UNSYNCED);
+    }
+}
+
 #[test]
 fn a_part_without_a_begun_journal_is_an_error_and_the_current_one_goes_on() {
     let mut user = User::new(&Memory::new());

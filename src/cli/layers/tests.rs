@@ -150,6 +150,7 @@ fn other_value(row: &Row) -> &'static str {
         Kind::Several(_) => "path",
         Kind::Name(_) | Kind::Topic | Kind::Stream | Kind::File => "value",
         Kind::RecordKey => "path",
+        Kind::JobPattern => "(?P<id>a)",
         Kind::Properties => "'linger.ms' = 7",
     }
 }
@@ -174,7 +175,11 @@ fn every_setting_can_be_said_everywhere_and_changes_the_run() {
             Form::List => (format!("{} = ['{value}']", row.name), value.replace(':', "\\:")),
             _ => (format!("{} = '{value}'", row.name), value.to_owned()),
         };
-        let path: &[&str] = if row.key == Key::Paths { &[] } else { &["D"] };
+        let path: &[&str] = match row.key {
+            Key::Paths => &[],
+            Key::CarriageReturn => &["D", "--format=json"],
+            _ => &["D"],
+        };
         let variable = row.variable();
         let mut said = vec![
             (file("").settings(&[path, &[&option]].concat()), "command line".to_owned()),
@@ -447,5 +452,40 @@ fn a_host_is_named_as_it_is_called_or_as_is_said() {
     );
     assert!(
         file("paths = ['D']\nhost = ''\n").refusal(&[]).contains("main.toml:2: host: is empty")
+    );
+}
+
+#[test]
+fn a_preset_counts_where_it_is_given_and_values_of_the_same_place_win() {
+    let all = file(
+        "format = 'json'\ninclude = ['*.outer']\n[[input]]\npaths = ['A']\npreset = 'slurm'\n\
+        [[input]]\npaths = ['B']\npreset = 'pbs'\ninclude = ['*.mine']\n[[input]]\npaths = ['C']\n",
+    );
+    let globs = |settings: &Settings, input: usize, name: &str| {
+        settings.config.engine.inputs[input].patterns.accepts_file(name.as_bytes(), b"")
+    };
+    let settings = all.settings(&[]);
+    let inputs = &settings.config.engine.inputs;
+    assert!(globs(&settings, 0, "a.out") && !globs(&settings, 0, "a.outer"), "nearer than outer");
+    assert!(globs(&settings, 1, "a.mine") && !globs(&settings, 1, "a.OU"));
+    assert!(globs(&settings, 2, "a.outer") && !globs(&settings, 2, "a.out"));
+    let jobs = |at: usize| inputs[at].job.pattern.as_ref().map(|pattern| pattern.text().len());
+    assert!(jobs(0).is_some() && jobs(1).is_some() && jobs(2).is_none());
+    assert_eq!(inputs[0].carriage_return, crate::config::CarriageReturn::Split);
+    let of_input = &settings.origin.effective.inputs[0];
+    let job = of_input.iter().find(|setting| setting.key == "job").unwrap();
+    let source = job.source.to_string();
+    assert!(source.starts_with("preset slurm, ") && source.ends_with("main.toml:5"), "{source}");
+    let of_option = all.settings(&["--preset", "arc"]);
+    assert!(globs(&of_option, 0, "job.x.errors") && !globs(&of_option, 0, "a.out"));
+    let own = all.settings(&["--preset", "arc", "--include", "*.x"]);
+    assert!(globs(&own, 1, "a.x") && !globs(&own, 1, "job.x.errors"));
+    // Text has no place for what ends a record.
+    let text = file("paths = ['A']\npreset = 'slurm'\n").settings(&[]);
+    assert_eq!(text.config.engine.inputs[0].carriage_return, crate::config::CarriageReturn::Data);
+    let refusal = file("paths = ['A']\npreset = 'lsf'\n").refusal(&[]);
+    assert!(
+        refusal.contains("main.toml:2: preset: `lsf`: expected slurm, gridengine, pbs"),
+        "{refusal}"
     );
 }

@@ -30,7 +30,7 @@ pub(crate) enum ValueError {
     Stream,
     /// All records would have the same key.
     #[error(
-        "expected file, path, label:NAME or a text with fields, as in {{label:cluster}}/{{path}}"
+        "expected file, path, job, label:NAME or a text with fields, as in {{label:cluster}}/{{path}}"
     )]
     Key,
     /// Not a template.
@@ -113,12 +113,13 @@ pub(crate) fn parse_stream(text: &str) -> Result<String, ValueError> {
     }
 }
 
-/// Reads the key of records: `file`, `path`, `label:NAME`, or a template with at least one field.
+/// Reads the key of records: `file`, `path`, `job`, `label:NAME`, or a template with at least one
+/// field.
 ///
 /// # Errors
 /// For everything else.
 pub(crate) fn parse_key(text: &str) -> Result<Template, ValueError> {
-    let is_short = matches!(text, "file" | "path") || text.starts_with("label:");
+    let is_short = matches!(text, "file" | "path" | "job") || text.starts_with("label:");
     if is_short {
         return Ok(Template::parse(&format!("{{{text}}}"), Alphabet::Any)?);
     }
@@ -188,7 +189,8 @@ mod tests {
         }
         assert_eq!(key("host"), Err(ValueError::Key));
         assert_eq!(key(""), Err(ValueError::Key));
-        assert!(matches!(key("{job}"), Err(ValueError::Template(TemplateError::Field { .. }))));
+        assert_eq!(key("job").as_deref(), Ok("{job}"));
+        assert!(matches!(key("{task}"), Err(ValueError::Template(TemplateError::Field { .. }))));
         assert!(matches!(key("label:"), Err(ValueError::Template(TemplateError::Field { .. }))));
         assert!(matches!(key("label:a}"), Err(ValueError::Template(TemplateError::Unbalanced))));
     }

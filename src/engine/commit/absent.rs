@@ -3,7 +3,9 @@
 //! In: the end of the first scan, and time. Out: entries that are marked, and dropped in the
 //! end.
 //! Always holds: an entry is dropped only after two looks, [`GONE_AFTER`] apart, that both could
-//! have found the file, or after [`KEPT_FOR`].
+//! have found the file, or after [`KEPT_FOR`]. Right after a start, no look could have found it
+//! while a part of the tree is out of sight: the file may have been moved there while no process
+//! ran.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +39,8 @@ pub(in crate::engine) struct Absence {
     /// When the next pass begins.
     next: Option<Instant>,
     is_scanned: bool,
+    /// A pass is through.
+    has_looked: bool,
 }
 
 impl Absence {
@@ -144,6 +148,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 Some(None) => {}
                 None => {
                     self.discovery.absence.place = None;
+                    self.discovery.absence.has_looked = true;
                     // With `--once` there is no second look in this run.
                     self.discovery.absence.next = (!commits.stored.is_empty() && !self.config.once)
                         .then_some(now.instant + GONE_AFTER);
@@ -157,7 +162,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// A file has an entry, but was not found.
     fn judge_absent(&mut self, entry: Entry, path: &[u8], now: Now) {
         let today = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let is_gone = self.is_gone(entry.id, path);
+        let is_gone = self.is_gone(entry.id, path).filter(|_| !self.may_be_out_of_sight());
         let Some(commits) = self.offsets.get_mut() else { return };
         match judge(&entry, is_gone, today) {
             Verdict::Drop => {
@@ -172,6 +177,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
             Verdict::Keep => {}
         }
+    }
+
+    /// Whether a file that no directory shows may have been moved, before the start, to where
+    /// nothing can be seen yet.
+    fn may_be_out_of_sight(&self) -> bool {
+        !self.discovery.absence.has_looked
+            && (self.tree.unreadable() > 0
+                || self.files.counts(false, false).unreadable > 0
+                || self.coverage.roots.iter().any(|root| root.state == RootState::Missing))
     }
 
     /// Whether the file is not where it was. `None`: a look cannot tell.

@@ -10,6 +10,8 @@ use crate::sink::{IsStored, Number};
 pub(super) enum Asked {
     /// What it has beyond what the journal says.
     Start,
+    /// Whether it answers: the journal says nothing, so that it has nothing of ours.
+    First,
     /// Whether it made the commit with this number, which is stored or could not be.
     Commit(Number, IsStored),
     /// Whether it can go on: what it accepted since the last commit is lost.
@@ -33,10 +35,10 @@ pub(super) struct Agreement {
 
 impl Agreement {
     /// With a receiver that remembers commits.
-    pub(super) fn with_receiver(has_transactions: bool, number: u64) -> Self {
+    pub(super) fn with_receiver(has_transactions: bool, number: u64, asked: Asked) -> Self {
         Agreement {
             has_transactions,
-            asked: Some(Asked::Start),
+            asked: Some(asked),
             is_waiting: false,
             number,
             is_number_stored: true,
@@ -53,6 +55,11 @@ impl Agreement {
         self.asked == Some(Asked::Start)
     }
 
+    /// Whether it has answered nothing in this run.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.asked, Some(Asked::Start | Asked::First))
+    }
+
     /// What the receiver is asked, for people. `doubt`: the commit that is in doubt at a start.
     pub(super) fn question(&self, doubt: Option<Number>) -> Option<String> {
         Some(match (self.asked?, doubt) {
@@ -60,6 +67,7 @@ impl Agreement {
                 format!("was commit {} made?", number.this)
             }
             (Asked::Start, None) => "what does it have beyond the last commit?".to_owned(),
+            (Asked::First, _) => "does it answer?".to_owned(),
             (Asked::Lost, _) => "can it go on?".to_owned(),
         })
     }

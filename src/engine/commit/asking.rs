@@ -2,9 +2,9 @@
 //!
 //! In: the verdicts of the sink, the outcomes of jobs. Out: which commit was made; records that are
 //! offered again.
-//! Always holds: nothing is read before the receiver answered what it has beyond the journal, and
-//! nothing is offered while a commit is in doubt. No new journal is begun while a commit is in
-//! doubt: the old one has both sides of it.
+//! Always holds: nothing is read before the receiver answered what it has beyond the journal. A
+//! first start, whose journal says nothing, looks at once: files that come later are new. Nothing
+//! is offered while a commit is in doubt, and no new journal is begun: the old one has both sides.
 
 use std::time::Instant;
 
@@ -58,6 +58,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         commits.agreement.asked = None;
         match asked {
             Asked::Start => self.begin_after(verdict),
+            Asked::First => {}
             _ => self.go_on_after(asked, &verdict, now.instant),
         }
         self.outbox.reopened();
@@ -105,11 +106,16 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     }
                 }
                 self.commit_made(number, is_stored, now);
+                if let (IsStored::Yes, Some(commits)) = (is_stored, self.offsets.get_mut()) {
+                    self.observer.stats.commits += 1;
+                    commits.uncommitted_since = None;
+                }
             }
             _ => {
                 rare!("what a receiver accepted was offered again within a run");
                 self.observer.stats.resent_bytes += self.outbox.offer_again();
                 let Some(commits) = self.offsets.get_mut() else { return };
+                commits.settling_since = None;
                 if let Asked::Commit(number, IsStored::Yes) = asked {
                     // Paths in the frame that was dropped are not stored.
                     commits.ledger.doubt_paths();
@@ -127,6 +133,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn commit_made(&mut self, number: Number, is_stored: IsStored, now: Instant) {
         let Some(commits) = self.offsets.get_mut() else { return };
         commits.changed_since.get_or_insert(now);
+        commits.made_at = Some(now);
+        if let Some(since) = commits.settling_since.take() {
+            self.observer.settlements.observe(now.saturating_duration_since(since), 1);
+        }
         let reached = self.outbox.reached(self.config.format);
         match is_stored {
             IsStored::Yes => {

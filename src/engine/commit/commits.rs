@@ -114,8 +114,11 @@ pub(in crate::engine) struct Commits {
     pub(super) changed_since: Option<Instant>,
     /// The same, but only a commit that stores everything ends it.
     pub(super) uncommitted_since: Option<Instant>,
+    /// Since when the output settles the commit under way, and when it made the last one.
+    pub(super) settling_since: Option<Instant>,
+    pub(super) made_at: Option<Instant>,
     /// How many bytes the output had taken at the last commit.
-    pub(super) accepted: u64,
+    pub(super) taken: u64,
     /// It has taken more since.
     pub(super) has_more: bool,
     /// What the journal says about the output.
@@ -167,7 +170,9 @@ impl Commits {
             retry_after: RETRY_FIRST,
             changed_since: None,
             uncommitted_since: None,
-            accepted: 0,
+            settling_since: None,
+            made_at: None,
+            taken: 0,
             has_more: false,
             output: KnownOutput::Unknown,
             agreement,
@@ -315,7 +320,7 @@ impl Commits {
         if self.under_way.is_some() {
             return None;
         }
-        if is_held_up || self.agreement.is_asked_at_start() {
+        if is_held_up || self.agreement.is_unanswered() {
             return self.check_at;
         }
         let is_pending =
@@ -331,7 +336,7 @@ impl Commits {
 
     /// At the end of a run: everything that was acknowledged is stored, or cannot be.
     pub(in crate::engine) fn is_settled(&self) -> bool {
-        if self.agreement.is_asked_at_start() {
+        if self.agreement.is_unanswered() {
             return true;
         }
         let is_stored = self.is_appendable
@@ -361,6 +366,8 @@ impl Commits {
             is_failing,
             failure: self.failure.clone().filter(|_| is_failing),
             question: self.question(),
+            number: self.agreement.number,
+            made_seconds: self.made_at.map(|at| now.saturating_duration_since(at).as_secs_f64()),
             journal_bytes: self.journal_bytes,
         }
     }
@@ -375,9 +382,10 @@ impl Commits {
     }
 
     /// Notes since when there is something to commit. The output may have got more from a file that
-    /// is gone, or whose content restarted: then it is longer than committed.
-    pub(super) fn note_changes(&mut self, accepted: u64, now: Instant) {
-        self.has_more = accepted != self.accepted;
+    /// is gone, or whose content restarted: then it is longer than committed. What it lost and got
+    /// again is more, too: the commit before the loss does not cover it.
+    pub(super) fn note_changes(&mut self, taken: u64, now: Instant) {
+        self.has_more = taken != self.taken;
         if (self.has_changes() || self.has_more) && self.changed_since.is_none() {
             self.changed_since = Some(now);
             self.uncommitted_since.get_or_insert(now);

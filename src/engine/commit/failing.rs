@@ -40,7 +40,10 @@ impl Commits {
             }
         }
         if output != KnownOutput::Unknown {
-            self.uncommitted_since = None;
+            if !self.agreement.is_asked() {
+                self.uncommitted_since = None;
+                self.settling_since = None;
+            }
             self.output = output;
         }
     }

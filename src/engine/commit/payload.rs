@@ -95,7 +95,7 @@ impl Commits {
         format: Format,
     ) {
         self.payload.clear();
-        self.accepted = outbox.accepted();
+        self.taken = outbox.taken();
         if let Some(reached) = outbox.acknowledge_part(format) {
             rare!("a commit covered a part of what the output took");
             self.ledger.acknowledge(&reached);
@@ -115,12 +115,20 @@ impl Commits {
         format: Format,
         now: Instant,
     ) -> bool {
+        if self.agreement.has_transactions {
+            self.settling_since.get_or_insert(now);
+        }
         match outbox.settle() {
             Settle::Acknowledged if self.is_appendable => {
                 self.agreement.is_waiting = false;
                 self.store_changes(present, outbox, format);
             }
-            Settle::Acknowledged => self.changed_since = None,
+            Settle::Acknowledged => {
+                rare!("an output had nothing to commit while no journal could be written");
+                // What it lost is offered again, and counts once it has taken that.
+                self.taken = outbox.taken();
+                self.changed_since = None;
+            }
             Settle::Wait => {
                 self.agreement.is_waiting = true;
                 outbox.hold(true);
@@ -149,7 +157,7 @@ impl Commits {
         (number, commit): (Number, OutputCommit),
     ) {
         self.payload.clear();
-        self.accepted = outbox.accepted();
+        self.taken = outbox.taken();
         assert_eq!(number.previous, self.agreement.number, "both count the same commits");
         if !self.is_appendable {
             self.changed_since = None;

@@ -3,7 +3,9 @@
 //!
 //! In: PATHs and links. Out: why a name is followed, the names in a directory.
 //! Always holds: each name is followed either as a PATH or as the target of a link; no operation
-//! takes longer because there are many names.
+//! takes much longer because there are many names.
+
+use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
@@ -24,7 +26,8 @@ pub(in crate::engine) enum SingleFile {
 /// All of them.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct SingleFiles {
-    by_home: HashMap<DirId, HashMap<Box<[u8]>, SingleFile>>,
+    /// In the order of their names, so that what follows from them does not differ between runs.
+    by_home: HashMap<DirId, BTreeMap<Box<[u8]>, SingleFile>>,
     /// The names to which each link leads.
     targets: HashMap<Name, Vec<Name>>,
 }

@@ -260,6 +260,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(());
         }
         let links = self.write_path(id);
+        // The file itself continues, or is freed again: neither needs the other one.
+        if self.files.get(id).state().contains(State::ONLY_KNOWN)
+            || self.offsets.is_stored(found.id, &self.path)
+        {
+            return Ok(());
+        }
         let (path, link) = (self.path.clone(), (dir, self.files.name(id).into()));
         let Some(stored) =
             self.offsets.get().map(|commits| &commits.stored).filter(|stored| !stored.is_empty())

@@ -30,6 +30,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.leave_out_file(id, found, own, now);
             return;
         }
+        // The slot has no file id yet: if this fails, the next look starts the file as a new one.
+        if self.search_stored(id, found).is_err() {
+            rare!("a file whose predecessor could not be looked for waited");
+            self.schedule.retry(&mut self.files, id, now.instant);
+            return;
+        }
         let has_changed = if self.resume(id, found) {
             if self.files.get(id).offset == OWN_OUTPUT {
                 self.leave_out_file(id, found, Own::Former, now);
@@ -46,11 +52,6 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.free_slot(id);
             return;
         } else {
-            if self.search_stored(id, found).is_err() {
-                rare!("a file whose predecessor could not be looked for waited");
-                self.schedule.retry(&mut self.files, id, now.instant);
-                return;
-            }
             self.start(id, found, now);
             found.size > 0
         };

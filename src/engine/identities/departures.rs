@@ -15,10 +15,11 @@ use hashbrown::HashMap;
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
+use crate::engine::observer::reasons::nothing_known;
 use crate::engine::schedule::timers;
 use crate::record::push_file;
 use crate::sink::Sink;
-use crate::status::file::{FileState, FileStatus, PathText};
+use crate::status::file::{FileState, FileStatus};
 use crate::sys::clock::Now;
 use crate::sys::{FileId, FileSystem};
 
@@ -251,18 +252,10 @@ fn departed(path: &[u8], last: &Last, is_deleted: bool, run: &[u8], now: Instant
         (false, _) => FileState::LeftTree,
     };
     FileStatus {
-        path: PathText::new(path),
-        asked: None,
-        state,
-        why,
         file: Some(String::from_utf8(file).expect("hexadecimal")),
         offset: Some(last.offset),
-        size: None,
-        unread_bytes: None,
         unfinished_bytes: (last.unfinished > 0).then_some(u64::from(last.unfinished)),
-        modified: None,
-        read_to_end: None,
-        started_at_end: false,
+        ..nothing_known(path, (state, why))
     }
 }
 

@@ -13,7 +13,7 @@
 //! | a link that is not followed | `stop_following` |
 //! | a FIFO, socket or device | `ignore_special`: never opened |
 //! | [`Failure::Gone`] | `name_missing`: a link that leads nowhere is polled, a lost directory decides for its files, anything else is a find |
-//! | [`Failure::Refused`], [`Failure::TooLong`] | `unreadable`: one warning |
+//! | [`Failure::Refused`], [`Failure::TooLong`] | `unreadable`: one warning; behind a link, it is polled |
 //! | [`Failure::UserMount`] | `is_in_user_mount`: left out |
 //! | [`Failure::Shortage`], [`Failure::Other`] | looked at again: next turn after a signal or if a kept file could be closed, otherwise in 100 ms. With `--once`, `Other` is `unreadable` |
 
@@ -114,7 +114,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     fn look_failed(&mut self, id: SlotId, error: &std::io::Error, now: Now) {
         match Failure::of(error) {
             Failure::Gone => self.name_missing(id, now),
-            Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
+            Failure::Refused | Failure::TooLong => {
+                self.unreadable(id, error, now);
+                self.poll_behind_link(id, now.instant);
+            }
             Failure::UserMount => self.hidden_by_user_mount(id, now),
             // A shortage passes, so it is waited for also with `--once`; a broken disk may stay
             // broken.
@@ -136,12 +139,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_link
             || (self.files.get(id).life() == Life::Named
                 && self.config.follow_links.is_some()
-                && self.is_dangling(id))
+                && self.is_link(id))
         {
             rare!("a link led nowhere");
             // The target may appear (again), and no event reports that here.
             self.files.get_mut(id).set(State::VIA_LINK);
-            let is_dangling = self.is_dangling(id);
+            let is_dangling = self.is_link(id);
             if is_dangling && !self.files.get(id).is_identified() && self.is_link_refused(id, now) {
                 return;
             }
@@ -174,7 +177,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.identities.found.push((key, None));
     }
 
-    fn is_dangling(&mut self, id: SlotId) -> bool {
+    /// Whether the name is that of a link, wherever it leads.
+    pub(super) fn is_link(&mut self, id: SlotId) -> bool {
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id));
         let links = self.tree.write_name(dir, name, &mut self.path);
         self.fs.stat(&self.path, links).is_ok_and(|found| found.kind == FileKind::Link)

@@ -31,7 +31,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Looks once more for directories that were not found in the last turn.
     pub(in crate::engine) fn recheck_lost(&mut self, now: Now) {
-        for _ in 0..LOOKS_PER_TURN {
+        // Those that are found to be lost meanwhile wait for the next turn and its events.
+        for _ in 0..self.discovery.urgent.lost.len().min(LOOKS_PER_TURN) {
             let Some(key) = self.discovery.urgent.lost.pop_front() else { break };
             let Some(dir) = self.tree.alive(key) else { continue };
             self.tree.get_mut(dir).is_lost = false;
@@ -48,7 +49,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// Drops the topmost directory above this one, or this one itself, whose path leads nowhere.
+    /// Drops a directory whose path led nowhere at two looks. If the path of one above it leads
+    /// nowhere, too, that one is looked at once more first, the topmost before the others: it may
+    /// have been renamed since the events were read.
     fn drop_lost(&mut self, dir: DirId, now: Now) {
         if self.tree.is_any_moving(dir) {
             return self.visit_later(dir, now);
@@ -63,6 +66,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 Err(_) => return self.visit_later(dir, now),
             }
+        }
+        if lost != dir && !self.config.once {
+            rare!("a directory above a lost one got its own second look");
+            self.lost_directory(lost, now);
+            return self.lost_directory(dir, now);
         }
         let was_link = self.tree.get(lost).via_link;
         let parent = self.tree.parent(lost).map(|parent| (parent, self.tree.name(lost).to_vec()));

@@ -189,12 +189,13 @@ impl Renames {
     }
 }
 
-/// Takes a file off a list, and drops those that are not known any more. Returns whether the list
-/// is shorter now.
+/// Takes a file off a list, and drops those that are not known any more. Returns whether it was on
+/// the list.
 fn take_key(list: &mut Vec<SlotKey>, files: &Registry, id: SlotId) -> bool {
-    let (key, before) = (files.key(id), list.len());
+    let key = files.key(id);
+    let was_there = list.contains(&key);
     list.retain(|&other| other != key && files.alive(other).is_some());
-    list.len() < before
+    was_there
 }
 
 impl Identities {
@@ -537,5 +538,20 @@ mod tests {
         assert!(!renames.take_guess(&files, guess));
         (0..2 * GUESSES_MAX).for_each(|_| renames.guess(files.key(guess)));
         assert_eq!(renames.guesses.len(), GUESSES_MAX);
+    }
+
+    #[test]
+    fn a_name_is_no_guess_because_another_guess_is_not_known_any_more() {
+        let (mut files, mut renames) = (Registry::new(), Renames::default());
+        let [guessed, gone, other] =
+            [&b"a"[..], b"b", b"c"].map(|name| files.insert(DirId(0), name));
+        for id in [guessed, gone] {
+            renames.guess(files.key(id));
+        }
+        files.unbind(gone);
+        files.free(gone);
+        assert!(!renames.take_guess(&files, other), "nobody guessed this one");
+        assert!(renames.take_guess(&files, guessed));
+        assert!(!renames.take_guess(&files, guessed), "it is taken once");
     }
 }

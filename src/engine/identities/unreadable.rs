@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{SlotId, State};
+use crate::engine::schedule::timers;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -43,6 +44,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_new {
             notice!(warn: self.observer.notices, Cause::Unreadable, about &self.path, now.instant,
                 %error, "cannot be read: picked up when that changes");
+        }
+    }
+
+    /// A look did not get through to the file. Behind a link, no event reports when that changes:
+    /// the directories on the way to the target are not watched. It is looked at again soon, like
+    /// the target of a link that leads nowhere.
+    pub(in crate::engine) fn poll_behind_link(&mut self, id: SlotId, now: Instant) {
+        let state = self.files.get(id).state();
+        if self.config.once || state.contains(State::RETRY) || !self.files.get(id).is_bound() {
+            return;
+        }
+        if state.contains(State::VIA_LINK)
+            || (self.config.follow_links.is_some() && self.is_link(id))
+        {
+            rare!("no look got through a link to its target");
+            self.schedule.retry_at(&mut self.files, id, now + timers::POLL_EVERY);
         }
     }
 

@@ -177,7 +177,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         if self.schedule.by_age.is_group_open(self.tree.group(dir)) {
-            self.schedule.hold_changed_by_age(&mut self.files, id, now.wall);
+            let drained_at = self.kernel.drained_at;
+            self.schedule.hold_changed_by_age(&mut self.files, id, drained_at, now.wall);
         }
         self.mark_dirty(id);
         self.identities.change_former(&mut self.files, &self.tree, &mut self.schedule, dir, name);

@@ -10,7 +10,10 @@ use std::cmp::Reverse;
 
 use hashbrown::HashMap;
 
-use crate::config::{Binary, Format, INPUTS_MAX, InputConfig, StartAt};
+use crate::config::{
+    Binary, CarriageReturn, Format, INPUTS_MAX, InputConfig, JobPattern, JobRules, StartAt,
+    below_path, file_name,
+};
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
 
@@ -41,6 +44,15 @@ pub(crate) struct Input {
     former: Vec<Patterns>,
     pub(crate) from: StartAt,
     pub(crate) binary: Binary,
+    pub(crate) carriage_return: CarriageReturn,
+    pub(crate) job: JobRules,
+    /// Whether records have a place for that, and there is something.
+    pub(crate) tells_job: bool,
+    /// Its PATHs as given.
+    paths: Vec<Vec<u8>>,
+    /// How many reads were of files whose names the pattern for jobs does not match, and the last
+    /// such path.
+    job_mismatches: (u64, Vec<u8>),
     /// Its labels, encoded for records; may be empty.
     pub(crate) labels: Vec<u8>,
     /// The same as they were given, for the fields of templates.
@@ -49,6 +61,9 @@ pub(crate) struct Input {
     rank: Option<usize>,
     /// It has accepted a file.
     has_accepted: bool,
+    /// Records of its files, and the bytes of which they were made.
+    records: u64,
+    bytes: u64,
 }
 
 impl Input {
@@ -59,11 +74,33 @@ impl Input {
             former: Vec::new(),
             from: config.from,
             binary: config.binary,
+            carriage_return: config.carriage_return,
+            tells_job: format == Format::Json && !config.job.is_empty(),
+            job: config.job,
+            paths: config.paths,
+            job_mismatches: (0, Vec::new()),
             labels,
             label_pairs: config.labels,
             rank: Some(rank),
             has_accepted: false,
+            records: 0,
+            bytes: 0,
         }
+    }
+
+    /// Its PATHs as given.
+    pub(crate) fn paths(&self) -> &[Vec<u8>] {
+        &self.paths
+    }
+
+    /// Its place in the order of inputs, from 0 on; `None`: removed.
+    pub(crate) fn rank(&self) -> Option<usize> {
+        self.rank
+    }
+
+    /// How many records of its files were made, and of how many bytes.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.records, self.bytes)
     }
 
     /// The globs that may have accepted a file: the current ones, and those of settings whose
@@ -86,6 +123,10 @@ pub(crate) struct Inputs {
     scopes: Vec<Box<[RootId]>>,
     known_scopes: HashMap<Box<[RootId]>, ScopeId>,
     needs_path: bool,
+    /// Some input wants the owners of its files.
+    wants_owner: bool,
+    /// Grows with each change of the settings.
+    version: u32,
 }
 
 impl Inputs {
@@ -99,6 +140,8 @@ impl Inputs {
             scopes: vec![none.clone()],
             known_scopes: HashMap::from_iter([(none, ScopeId::default())]),
             needs_path: false,
+            wants_owner: false,
+            version: 0,
         }
     }
 
@@ -136,6 +179,61 @@ impl Inputs {
         }
     }
 
+    /// Whether records of some input tell the owners of its files.
+    #[inline]
+    pub(crate) fn wants_owner(&self) -> bool {
+        self.wants_owner
+    }
+
+    /// A number that changes with the settings.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// What a pattern of an input is compared with, of the path of a file.
+    pub(crate) fn text_for_job<'a>(
+        &self,
+        id: InputId,
+        pattern: &JobPattern,
+        path: &'a [u8],
+    ) -> &'a [u8] {
+        if pattern.is_of_path() { below_path(path, self.paths_of(id)) } else { file_name(path) }
+    }
+
+    /// The PATHs that a path of an input may be below: its own, then all others.
+    fn paths_of(&self, id: InputId) -> impl Iterator<Item = &Vec<u8>> {
+        let others = self.inputs.iter().filter(|input| input.rank.is_some());
+        self.get(id).paths.iter().chain(others.flat_map(|input| &input.paths))
+    }
+
+    /// The name of a file that was read does not match the pattern for jobs.
+    #[cold]
+    pub(crate) fn note_job_mismatch(&mut self, id: InputId, path: &[u8]) {
+        let (count, last) = &mut self.inputs[usize::from(id.0)].job_mismatches;
+        *count += 1;
+        last.clear();
+        last.extend_from_slice(path);
+    }
+
+    /// Inputs with a pattern for jobs: their PATHs, in how many reads it did not match, and the
+    /// last path that it did not match.
+    pub(crate) fn job_mismatches(&self) -> impl Iterator<Item = (&[Vec<u8>], u64, &[u8])> {
+        let with_pattern =
+            self.inputs.iter().filter(|input| input.rank.is_some() && input.job.pattern.is_some());
+        with_pattern.map(|input| {
+            let (count, last) = &input.job_mismatches;
+            (&*input.paths, *count, &**last)
+        })
+    }
+
+    /// Records were made of a file of the input.
+    #[inline]
+    pub(crate) fn count(&mut self, id: InputId, records: u64, bytes: u64) {
+        let input = &mut self.inputs[usize::from(id.0)];
+        input.records += records;
+        input.bytes += bytes;
+    }
+
     /// Notes that the input has accepted a file.
     #[inline]
     pub(crate) fn note_accepted(&mut self, id: InputId) {
@@ -144,7 +242,7 @@ impl Inputs {
 
     /// All inputs in their order, each with whether it has accepted a file.
     pub(crate) fn accepted(&self) -> Vec<(InputId, bool)> {
-        let mut all: Vec<(usize, InputId, bool)> = (0_u8..)
+        let mut all: Vec<(usize, InputId, bool)> = (0..=u8::MAX)
             .zip(&self.inputs)
             .filter_map(|(at, input)| Some((input.rank?, InputId(at), input.has_accepted)))
             .collect();
@@ -202,6 +300,8 @@ impl Inputs {
         known: impl Fn(&[u8]) -> Vec<InputId>,
         is_settled: bool,
     ) -> Vec<(InputId, bool)> {
+        self.version += 1;
+        self.wants_owner = self.format == Format::Json && new.iter().any(|input| input.job.uid);
         let mut taken: Vec<InputId> = Vec::new();
         let ranks: Vec<Option<usize>> =
             self.inputs.iter_mut().map(|input| input.rank.take()).collect();
@@ -223,6 +323,12 @@ impl Inputs {
                 is_changed = old.patterns != new.patterns || old.binary != new.binary;
                 new.has_accepted =
                     before.is_some() && old.has_accepted && old.patterns == new.patterns;
+                if before.is_some() {
+                    (new.records, new.bytes) = old.counts();
+                }
+                if old.job == new.job && before.is_some() {
+                    new.job_mismatches = old.job_mismatches;
+                }
                 if before.is_some() {
                     ranks_kept.push(ranks[at]);
                     new.former = if is_settled { Vec::new() } else { old.former };
@@ -280,6 +386,8 @@ mod tests {
             patterns: Patterns::new(&include, &[], true).unwrap(),
             from: StartAt::Beginning,
             binary: Binary::Deliver,
+            carriage_return: CarriageReturn::Data,
+            job: JobRules::default(),
             labels: Vec::new(),
         }
     }

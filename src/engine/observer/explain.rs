@@ -6,7 +6,7 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::EngineConfig;
+use crate::config::{CarriageReturn, EngineConfig};
 use crate::engine::Engine;
 use crate::engine::coverage::asking::{Covered, copy_of, look_below};
 use crate::engine::namespace::registry::{Life, Registry, SlotId, State};
@@ -147,11 +147,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             .and_then(|commits| commits.ledger.get(key))
             .map_or(0, |known| known.read_at);
         let is_followed = file.is_some() && slot.life() != Life::Ignored;
-        FileStatus {
+        let status = FileStatus {
             asked: (path != asked).then(|| PathText::new(asked)),
-            path: PathText::new(&path),
-            state,
-            why,
             file: file.filter(|_| is_followed).map(|file| {
                 let mut text = Vec::new();
                 push_file(file.device, file.inode, slot.generation, &mut text);
@@ -168,7 +165,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             read_to_end: (read_at > 0)
                 .then(|| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_nanos(read_at))),
             started_at_end: slot.state().contains(State::STARTED_AT_END),
-        }
+            uid: own.map(|found| found.owner),
+            ..nothing_known(&path, because(state, why))
+        };
+        if is_followed { self.add_input(id, &path, status) } else { status }
     }
 
     fn state_of(
@@ -217,7 +217,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 let dir = self.tree.at_place(slot.dir().0);
                 let found_again = found_again(&self.config, &self.tree, dir);
-                let (state, why) = explain_read(offset, scanned, own, &found_again);
+                let ends = match self.coverage.inputs.get(slot.input).carriage_return {
+                    CarriageReturn::Data => "no newline ends yet",
+                    CarriageReturn::Split | CarriageReturn::Latest => {
+                        "nothing ends yet: a newline, or a carriage return and the byte behind it"
+                    }
+                };
+                let (state, why) = explain_read(offset, scanned, own, &found_again, ends);
                 let is_held_up = self.outbox.blocked(now.instant).is_some()
                     && self.outbox.holds(self.files.key(id));
                 if state.is_well() && is_held_up {
@@ -351,7 +357,13 @@ fn found_again(config: &EngineConfig, tree: &Tree, dir: Option<DirId>) -> String
 }
 
 /// Explains a file that was read to its end, as of its last read.
-fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, found_again: &str) -> Reason {
+fn explain_read(
+    offset: u64,
+    scanned: u32,
+    own: Option<&Stat>,
+    found_again: &str,
+    ends: &str,
+) -> Reason {
     let end = offset + u64::from(scanned);
     match own {
         None => because(
@@ -371,9 +383,7 @@ fn explain_read(offset: u64, scanned: u32, own: Option<&Stat>, found_again: &str
         ),
         Some(_) if scanned > 0 => because(
             FileState::Unfinished,
-            format!(
-                "read to its end, save a last line of {scanned} bytes that no newline ends yet"
-            ),
+            format!("read to its end, save a last line of {scanned} bytes that {ends}"),
         ),
         Some(_) => because(FileState::ReadToEnd, "read to its end"),
     }

@@ -1,5 +1,6 @@
 //! Sentences that more than one answer has: a state, and the reason in words.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ pub(super) fn because(state: FileState, why: impl Into<String>) -> Reason {
 }
 
 /// The answer about a file of which nothing is known.
-pub(super) fn nothing_known(asked: &[u8], (state, why): Reason) -> FileStatus {
+pub(in crate::engine) fn nothing_known(asked: &[u8], (state, why): Reason) -> FileStatus {
     FileStatus {
         path: PathText::new(asked),
         asked: None,
@@ -33,6 +34,10 @@ pub(super) fn nothing_known(asked: &[u8], (state, why): Reason) -> FileStatus {
         modified: None,
         read_to_end: None,
         started_at_end: false,
+        input: None,
+        labels: BTreeMap::new(),
+        job: None,
+        uid: None,
     }
 }
 

@@ -16,8 +16,11 @@ use crate::engine::output::output_file::OutputFile;
 use crate::engine::schedule::Schedule;
 use crate::engine::schedule::lag::Lag;
 use crate::sink::Sink;
+use crate::status::file::shown;
 use crate::status::stats::Sizes;
-use crate::status::{About, Backlog, Diagnostic, Directories, Files, OutputStatus, Status};
+use crate::status::{
+    About, Backlog, Diagnostic, Directories, Files, JobStatus, OutputStatus, Status,
+};
 use crate::sys::clock::Now;
 use crate::sys::{FileSystem, KnownLife};
 
@@ -103,6 +106,9 @@ fn output_status<S: Sink>(
         reconnects: state.reconnects,
         truncations: state.truncations,
         refused: state.refused,
+        in_flight: state.in_flight,
+        batches: state.batches,
+        remark: state.remark,
         blocked_seconds: outbox.blocked(now).unwrap_or_default().as_secs_f64(),
         blocked_seconds_total: outbox.blocked_in_all(now).as_secs_f64(),
         unacknowledged_bytes: outbox.unacknowledged_bytes() as u64,
@@ -115,6 +121,16 @@ fn output_status<S: Sink>(
 fn oldest_unread(schedule: &Schedule, now: Instant) -> Duration {
     let heads = schedule.unread.heads();
     heads.map(|waiting| schedule.lag.age(waiting.since, now)).max().unwrap_or_default()
+}
+
+/// What the pattern of an input does not match.
+fn job_status((paths, mismatches, example): (&[Vec<u8>], u64, &[u8])) -> JobStatus {
+    let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
+    JobStatus {
+        input: paths.join(" "),
+        mismatches,
+        example: (mismatches > 0).then(|| shown(example)),
+    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -173,6 +189,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             about: About { inputs: inputs.collect(), ..About::default() },
             missing,
             without_files: self.inputs_without_files(),
+            inputs: self.input_statuses(),
+            jobs: self.coverage.inputs.job_mismatches().map(job_status).collect(),
             counters: self.observer.stats.clone(),
             files: Files { known, held, ..counts },
             backlog: Backlog {
@@ -192,6 +210,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             commits: self.offsets.status(now),
             turns: self.schedule.lag.turns.clone(),
             deliveries: self.schedule.lag.deliveries.clone(),
+            settlements: self.observer.settlements.clone(),
             diagnostics: self
                 .notices()
                 .map(|(cause, told)| Diagnostic {

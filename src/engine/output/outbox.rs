@@ -3,11 +3,10 @@
 //!
 //! In: encoded records, with the file and the bytes that they came from. Out: bytes to the sink;
 //! acknowledgements, oldest first.
-//! Always holds: a record is in one batch. What was not acknowledged is still here. At most
-//! [`IN_FLIGHT_BYTES_MAX`] bytes plus one record wait: [`Outbox::has_room`] is the backpressure.
+//! Always holds: a record is in one batch. What was not acknowledged is still here.
+//! [`Outbox::has_room`] is the backpressure.
 //!
-//! Positions in the stream of all bytes that ever went to the output, each at most as far as the
-//! next one:
+//! Positions in the stream of all bytes that went to the output, each at most as far as the next:
 //!
 //! ```text
 //!   base          acked           accepted                      base + in_flight_bytes
@@ -42,17 +41,16 @@ use crate::sink::{
 };
 use crate::tap::Tap;
 
-/// While the output is blocked, backlog is read only until this part of [`IN_FLIGHT_BYTES_MAX`]
-/// waits: a quarter of a megabyte, several times what a pipe takes at once. Backlog is bytes of
-/// files that a listing found, and of files with more than fits into one turn.
+/// While the output is blocked, backlog (bytes of files that a listing found, and of files with
+/// more than fits into one turn) is read only until this part of what may be in flight waits.
 const BACKLOG_PART: usize = 16;
 
-/// No file is read while this many bytes wait for the output or for its acknowledgement.
+/// No file is read while this many bytes wait for the output or for its acknowledgement. A broker
+/// acknowledges much at once and late; one with transactions nothing before a commit, which may
+/// take a tenth of a second, in which nothing is sent: few of them make backlog come sooner.
 const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// The same for an output that acknowledges nothing before a commit: what it takes between two
-/// commits, and what comes meanwhile.
-const UNCOMMITTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+const UNCONFIRMED_BYTES_MAX: usize = 16 * 1024 * 1024;
+const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Where the output is at one moment, for a commit.
 #[derive(Debug)]
@@ -82,6 +80,8 @@ pub(crate) struct Outbox<S> {
     base: u64,
     /// Position up to which the sink took bytes.
     accepted: u64,
+    /// All bytes that the sink ever took. Never goes back.
+    taken: u64,
     /// Position up to which whole spans were acknowledged.
     acked: u64,
     is_blocked: bool,
@@ -99,10 +99,11 @@ pub(crate) struct Outbox<S> {
 }
 
 impl<S: Sink> Outbox<S> {
-    pub(crate) fn new(sink: S) -> Self {
-        let in_flight_max = match sink.wants() {
-            Wants::Bytes => IN_FLIGHT_BYTES_MAX,
-            Wants::Origins => UNCOMMITTED_BYTES_MAX,
+    pub(crate) fn new(mut sink: S) -> Self {
+        let in_flight_max = match (sink.wants(), sink.receiver()) {
+            (Wants::Bytes, _) => IN_FLIGHT_BYTES_MAX,
+            (_, Some(receiver)) if receiver.has_transactions() => UNCOMMITTED_BYTES_MAX,
+            (Wants::Origins, _) => UNCONFIRMED_BYTES_MAX,
         };
         Outbox {
             is_signalled: sink.wants() == Wants::Origins,
@@ -114,6 +115,7 @@ impl<S: Sink> Outbox<S> {
             in_flight_max,
             base: 0,
             accepted: 0,
+            taken: 0,
             acked: 0,
             is_blocked: false,
             blocked_since: None,
@@ -306,9 +308,9 @@ impl<S: Sink> Outbox<S> {
         self.sink.receiver().map_or(Settle::Acknowledged, Receiver::settle)
     }
 
-    /// How many bytes the sink took so far.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.accepted
+    /// How many bytes the sink took so far. What it lost and took again counts twice.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// While held, nothing is offered to the sink.
@@ -419,6 +421,7 @@ impl<S: Sink> Outbox<S> {
         match sent {
             Sent::Accepted(bytes) => {
                 self.accepted += bytes as u64;
+                self.taken += bytes as u64;
                 if bytes > 0
                     && let Some(since) = self.blocked_since.take()
                 {

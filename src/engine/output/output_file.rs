@@ -47,7 +47,7 @@ enum Step {
 pub(in crate::engine) struct OutputFile {
     looked_at: Option<Instant>,
     /// What the output had taken at that look.
-    accepted: u64,
+    taken: u64,
     /// Since when its path leads elsewhere or nowhere.
     moved_since: Option<Instant>,
     is_move_reported: bool,
@@ -66,7 +66,7 @@ impl OutputFile {
     pub(in crate::engine) fn new() -> Self {
         OutputFile {
             looked_at: None,
-            accepted: 0,
+            taken: 0,
             moved_since: None,
             is_move_reported: false,
             step: Step::Done,
@@ -188,7 +188,7 @@ impl OutputFile {
     /// Something was written since the file was looked at, or records wait: a file may have been
     /// deleted because it fills the disk.
     fn is_look_wanted<S: Sink>(&self, outbox: &Outbox<S>) -> bool {
-        let is_written = outbox.accepted() != self.accepted;
+        let is_written = outbox.taken() != self.taken;
         is_written || (outbox.unsent() > 0 && outbox.sink().own_file().is_some())
     }
 
@@ -215,7 +215,7 @@ impl OutputFile {
     ) {
         let place = outbox.sink_mut().place();
         self.looked_at = Some(now);
-        self.accepted = outbox.accepted();
+        self.taken = outbox.taken();
         match place {
             Place::Here => {
                 self.moved_since = None;
@@ -229,7 +229,7 @@ impl OutputFile {
                 self.opened();
                 self.step = Step::ToOpen;
                 self.looked_at = Some(now);
-                self.accepted = outbox.accepted();
+                self.taken = outbox.taken();
                 outbox.hold(true);
             }
         }

@@ -9,44 +9,38 @@ use std::time::SystemTime;
 use crate::config::Format;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
-use crate::engine::namespace::inputs::Inputs;
+use crate::engine::namespace::inputs::{InputId, Inputs};
 use crate::engine::namespace::registry::{FileSlot, Life, Registry, SlotId, State};
 use crate::engine::output::batch::Reached;
 use crate::engine::output::outbox::Outbox;
 use crate::engine::reading::Pause;
 use crate::engine::reading::binary::{Decision, decide};
+use crate::engine::reading::jobs::Jobs;
 use crate::engine::reading::nul_runs::{Cut, NulRun, find_hole};
 use crate::engine::reading::open_files::Reading;
+use crate::engine::reading::positions::longest_read;
 use crate::engine::reading::read_pass::ReadPass;
-use crate::lines::{Line, split_lines};
+use crate::lines::{End, Line, Lines, Segments, split_lines};
+use crate::rare::rare;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
 use crate::record::{Encoder, Source};
 use crate::sink::Sink;
+use crate::status::stats::Stats;
 use crate::sys::FileSystem;
 use crate::sys::clock::Now;
 
-impl<T> Reading<T> {
-    /// Moves the offset past what was encoded, and remembers the bytes before it.
-    fn advance<S: Sink>(
-        &self,
-        files: &mut Registry,
-        outbox: &mut Outbox<S>,
-        pass: &ReadPass,
-        mark_len: usize,
-        consumed: usize,
-        read_at: u64,
-    ) {
-        if consumed == 0 {
-            return;
-        }
-        self.set_mark(files, pass.id, mark_len + consumed);
-        let slot = files.get_mut(pass.id);
-        slot.scanned = 0;
-        slot.offset += consumed as u64;
-        let reached = Reached { read_at, ..Reached::of(files, pass.id) };
-        outbox.note(reached, reached.offset - consumed as u64, !pass.has_piece, pass.since);
-    }
+/// What became of bytes that were read.
+#[derive(Debug, Clone, Copy)]
+struct Encoded {
+    /// How many of them were used.
+    consumed: usize,
+    /// The number of records.
+    records: usize,
+    /// The output had room for all.
+    has_room: bool,
+}
 
+impl<T> Reading<T> {
     /// Sets the mark of the bytes before `end` in the buffer, which is where the offset is now.
     pub(super) fn set_mark(&self, files: &mut Registry, id: SlotId, end: usize) {
         let before = &self.reader.bytes(end)[end.saturating_sub(MARK_BYTES)..];
@@ -65,22 +59,67 @@ fn set_unfinished(slot: &mut FileSlot, unfinished: usize) -> u64 {
     u64::from(before.saturating_sub(unfinished))
 }
 
+/// Appends whole lines, which are the records of format raw. Returns how many.
+fn take_whole_lines<S: Sink>(
+    lines: &mut Lines<'_>,
+    first_offset: u64,
+    outbox: &mut Outbox<S>,
+    wants_origins: bool,
+) -> usize {
+    let (whole, count) = lines.take_whole_lines();
+    let begin = outbox.bytes().len();
+    outbox.bytes().extend_from_slice(whole);
+    if wants_origins {
+        outbox.note_lines(begin, first_offset);
+    }
+    count
+}
+
+/// The next line, or segment if carriage returns end records.
+#[inline]
+fn next_line<'a>(lines: &mut Lines<'a>, segments: &mut Option<Segments>) -> Option<Line<'a>> {
+    match segments {
+        None => lines.next(),
+        Some(segments) => segments.next(lines),
+    }
+}
+
+#[inline]
+fn count(
+    stats: &mut Stats,
+    (inputs, input): (&mut Inputs, InputId),
+    encoded: &Encoded,
+    segments: Option<&Segments>,
+) {
+    let (records, bytes) = (encoded.records as u64, encoded.consumed as u64);
+    stats.records += records;
+    stats.bytes += bytes;
+    inputs.count(input, records, bytes);
+    stats.superseded_segments += segments.map_or(0, Segments::superseded);
+}
+
 /// The records that follow are of this file.
 fn begin_source(
-    encoder: &mut Encoder,
+    (encoder, jobs): (&mut Encoder, &mut Jobs),
     files: &Registry,
-    inputs: &Inputs,
-    (id, path): (SlotId, &[u8]),
+    inputs: &mut Inputs,
+    (pass, path): (&ReadPass, &[u8]),
     read_at: SystemTime,
 ) {
+    let id = pass.id;
     let file = files.file_id(id).expect("only identified files are read");
     let slot = files.get(id);
+    let has_job = inputs.get(slot.input).tells_job;
+    if has_job && !jobs.begin(files, inputs, (id, path), pass.owner) {
+        inputs.note_job_mismatch(slot.input, path);
+    }
     encoder.begin(&Source {
         path,
         device: file.device,
         inode: file.inode,
         generation: slot.generation,
         labels: &inputs.get(slot.input).labels,
+        job: if has_job { jobs.member() } else { b"" },
         read_at,
     });
 }
@@ -142,17 +181,15 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 return Ok(Some(Pause::AtEnd));
             }
         }
-        let (consumed, has_room) =
+        let encoded =
             self.encode(pass, mark_len, data_end, is_at_end, matches!(cut, Cut::Run(_)), now);
-        let read_at = if is_at_end && has_room { pass.wall } else { 0 };
-        let (files, outbox) = (&mut self.files, &mut self.outbox);
-        self.reading.advance(files, outbox, pass, mark_len, consumed, read_at);
-        if !has_room {
+        self.advance(pass, mark_len, &encoded, is_at_end);
+        if !encoded.has_room {
             return Ok(Some(Pause::More));
         }
         if is_at_end {
             let slot = self.files.get_mut(pass.id);
-            let lost = set_unfinished(slot, data_end - mark_len - consumed);
+            let lost = set_unfinished(slot, data_end - mark_len - encoded.consumed);
             self.observer.count_truncated(&self.path, lost, now.instant);
         }
         if matches!(cut, Cut::Run(_)) {
@@ -162,17 +199,38 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if is_at_end {
             return Ok(Some(Pause::AtEnd));
         }
-        // The line is longer than what was read: read more, up to one byte beyond the limit, which
-        // decides.
-        let longest = self.config.line_bytes_max + 1;
-        pass.is_in_long_line = consumed == 0;
-        pass.len =
-            if consumed == 0 { (pass.len * 8).min(longest.max(READ_BYTES)) } else { READ_BYTES };
+        // The line is longer than what was read: read more, up to what decides.
+        let longest = longest_read(self.config.line_bytes_max).max(READ_BYTES);
+        pass.is_in_long_line = encoded.consumed == 0;
+        pass.len = if encoded.consumed == 0 { (pass.len * 8).min(longest) } else { READ_BYTES };
         Ok(None)
     }
 
-    /// Encodes the lines between `start` and `end` of the buffer. Returns how many bytes were used,
-    /// and whether there was room for all.
+    /// Moves the offset past what was encoded, and remembers the bytes before it.
+    #[inline]
+    fn advance(&mut self, pass: &ReadPass, mark_len: usize, encoded: &Encoded, is_at_end: bool) {
+        let consumed = encoded.consumed;
+        if consumed == 0 {
+            return;
+        }
+        self.reading.set_mark(&mut self.files, pass.id, mark_len + consumed);
+        let slot = self.files.get_mut(pass.id);
+        slot.scanned = 0;
+        slot.offset += consumed as u64;
+        if encoded.records == 0 {
+            rare!("only empty segments were read");
+            if self.outbox.is_empty() {
+                self.offsets.moved_on(&self.files, pass.id);
+            }
+            return;
+        }
+        let read_at = if is_at_end && encoded.has_room { pass.wall } else { 0 };
+        let reached = Reached { read_at, ..Reached::of(&self.files, pass.id) };
+        let first_offset = reached.offset - consumed as u64;
+        self.outbox.note(reached, first_offset, !pass.has_piece, pass.since);
+    }
+
+    /// Encodes the lines between `start` and `end` of the buffer.
     fn encode(
         &mut self,
         pass: &mut ReadPass,
@@ -181,52 +239,52 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         is_at_end: bool,
         is_cut: bool,
         now: Now,
-    ) -> (usize, bool) {
-        let data = &self.reading.reader.bytes(end)[start..];
+    ) -> Encoded {
+        let (before, data) = self.reading.reader.bytes(end).split_at(start);
         let slot = self.files.get(pass.id);
         let is_due = slot.state().contains(State::FLUSH) && data.len() == slot.scanned as usize;
         let is_last = slot.life() == Life::Finishing && slot.state().contains(State::DELETED);
         let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
-        let first_offset = slot.offset;
-        pass.has_piece = false;
-        let mut lines =
-            split_lines(data, first_offset, self.config.line_bytes_max).searched(pass.searched);
+        let (first_offset, input) = (slot.offset, slot.input);
+        let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
+        let rule = self.coverage.inputs.get(input).carriage_return;
+        let mut segments = Segments::new(rule, &lines, before.last().copied(), takes_rest);
+        pass.has_piece = segments.is_some();
+        if segments.is_none() {
+            lines = lines.searched(pass.searched);
+        }
         let mut records = 0;
         if self.config.format == Format::Raw {
-            // The lines are the records.
-            let (whole, count) = lines.take_whole_lines();
-            pass.is_begun |= count > 0;
-            let begin = self.outbox.bytes().len();
-            self.outbox.bytes().extend_from_slice(whole);
-            records = count;
-            if self.reading.routing.is_some() {
-                self.outbox.note_lines(begin, first_offset);
-            }
+            let wants_origins = self.reading.routing.is_some();
+            records = take_whole_lines(&mut lines, first_offset, &mut self.outbox, wants_origins);
+            pass.is_begun |= records > 0;
         }
         let (consumed, has_room) = loop {
             if !self.outbox.has_room() {
                 break (lines.consumed(), false);
             }
-            let line = match lines.next() {
+            let line = match next_line(&mut lines, &mut segments) {
                 Some(line) => line,
                 None if takes_rest && lines.consumed() < data.len() => {
                     let at = lines.consumed();
-                    Line { bytes: &data[at..], offset: first_offset + at as u64, ended: false }
+                    let offset = first_offset + at as u64;
+                    Line { bytes: &data[at..], offset, end: End::Open }
                 }
                 None => break (lines.consumed(), true),
             };
             if !pass.is_begun {
                 pass.is_begun = true;
-                let (encoder, inputs) = (&mut self.reading.encoder, &self.coverage.inputs);
-                begin_source(encoder, &self.files, inputs, (pass.id, &self.path), now.wall);
+                let encoder = (&mut self.reading.encoder, &mut self.reading.jobs);
+                let inputs = &mut self.coverage.inputs;
+                begin_source(encoder, &self.files, inputs, (pass, &self.path), now.wall);
             }
             let begin = self.outbox.bytes().len();
             self.reading.encoder.encode(&line, self.outbox.bytes());
             records += 1;
             if self.reading.routing.is_some() {
-                self.outbox.note_record(begin, line.offset, !line.ended);
+                self.outbox.note_record(begin, line.offset, !line.is_ended());
             }
-            if line.ended {
+            if line.is_ended() {
                 if lines.consumed() == data.len() {
                     break (data.len(), true);
                 }
@@ -248,8 +306,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 break (data.len(), true);
             }
         };
-        self.observer.stats.records += records as u64;
-        self.observer.stats.bytes += consumed as u64;
-        (consumed, has_room)
+        let encoded = Encoded { consumed, records, has_room };
+        let inputs = (&mut self.coverage.inputs, input);
+        count(&mut self.observer.stats, inputs, &encoded, segments.as_ref());
+        encoded
     }
 }

@@ -162,7 +162,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return false;
         }
         match self.open(id) {
-            Ok(Some(Opened { file, proven_size })) => {
+            Ok(Some(Opened { file, proven_size, .. })) => {
                 let is_it = |found: Stat| Some(found.id) == self.files.file_id(id);
                 if proven_size.is_some() || self.fs.stat_file(&file).is_ok_and(is_it) {
                     self.reading.hold(&self.files, &self.path, id, file);

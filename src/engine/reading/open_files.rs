@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use crate::config::Routes;
 use crate::engine::HELD_MAX;
 use crate::engine::namespace::registry::SlotId;
+use crate::engine::reading::jobs::Jobs;
 use crate::engine::reading::kept_files::KeptFiles;
 use crate::engine::reading::rewriting::Rewrites;
 use crate::engine::reading::routing::Routing;
@@ -31,6 +32,8 @@ pub(in crate::engine) struct HeldFile<T> {
 pub(in crate::engine) struct Reading<T> {
     pub(super) reader: Reader,
     pub(in crate::engine) encoder: Encoder,
+    /// What the names of files tell about jobs.
+    pub(in crate::engine) jobs: Jobs,
     /// Only for outputs that want to know what each record is of.
     pub(in crate::engine) routing: Option<Routing>,
     pub(in crate::engine) held: HashMap<SlotId, HeldFile<T>>,
@@ -53,6 +56,7 @@ impl<T> Reading<T> {
         Reading {
             reader: Reader::new(),
             encoder,
+            jobs: Jobs::default(),
             routing: routes.map(Routing::new),
             held: HashMap::new(),
             kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),

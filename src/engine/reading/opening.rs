@@ -24,6 +24,8 @@ pub(super) struct Opened<File> {
     pub(super) file: File,
     /// Its length, if the generation of the inode was compared as well.
     pub(super) proven_size: Option<u64>,
+    /// Its owner, if that was asked.
+    pub(super) owner: Option<u32>,
 }
 
 /// Whether the mark alone does not prove that an open file is the slot's. On an overlay, one of
@@ -58,7 +60,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 self.path = held.path;
             }
-            return Ok(Some(Opened { file: held.file, proven_size: None }));
+            return Ok(Some(Opened { file: held.file, proven_size: None, owner: None }));
         }
         let links = self.write_path(id);
         self.observer.stats.opens += 1;
@@ -82,7 +84,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         };
         let is_for_anybody = !self.config.same_owner && self.identities.behind_links.is_empty();
         Ok(if is_for_anybody || self.is_for_owner(id, owner)? {
-            Some(Opened { file, proven_size })
+            Some(Opened { file, proven_size, owner: Some(owner) })
         } else {
             None
         })
@@ -131,7 +133,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     pub(super) fn open_failed(&mut self, id: SlotId, error: &io::Error, now: Now) {
         match Failure::of(error) {
-            Failure::Refused | Failure::TooLong => self.unreadable(id, error, now),
+            Failure::Refused | Failure::TooLong => {
+                self.unreadable(id, error, now);
+                // Changes of the file itself are reported where it is.
+                let is_link = self.files.get(id).state().contains(State::VIA_LINK);
+                if is_link && !self.is_found_by_name(id) {
+                    self.poll_behind_link(id, now.instant);
+                }
+            }
             Failure::UserMount => self.hidden_by_user_mount(id, now),
             Failure::Gone => self.look_before_reading(id, Some(error), now),
             Failure::Shortage | Failure::Other => self.read_failed(id, error, now),

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::config::CarriageReturn;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{FileSlot, Registry, SlotId, State};
@@ -26,6 +27,22 @@ pub(super) fn begin_anew(slot: &mut FileSlot) {
     slot.set(State::SKIP_NULS);
 }
 
+/// How many bytes show what becomes of a long line: one beyond the limit, and one more, because a
+/// `\r` there may belong to a newline.
+pub(super) fn longest_read(line_bytes_max: usize) -> usize {
+    line_bytes_max + 2
+}
+
+/// The last position before `len` at which a line ends; with `splits`, or a segment.
+fn last_end(bytes: &[u8], len: usize, splits: bool) -> Option<usize> {
+    if !splits {
+        return memchr::memrchr(b'\n', &bytes[..len]);
+    }
+    memchr::memrchr2_iter(b'\n', b'\r', &bytes[..len]).find(|&at| {
+        bytes[at] == b'\n' || bytes.get(at + 1).is_some_and(|&following| following != b'\n')
+    })
+}
+
 impl<T> Reading<T> {
     /// A long unfinished line grew: searches only the new bytes. `None`: its end may be there, so
     /// it is read as a whole.
@@ -36,22 +53,28 @@ impl<T> Reading<T> {
         pass: &mut ReadPass,
         file: &T,
         line_bytes_max: usize,
+        splits: bool,
     ) -> io::Result<Option<Pause>> {
+        // The last byte that was searched may be a `\r` that ends a segment.
+        let known = usize::from(splits);
         loop {
             let slot = files.get(pass.id);
             let (end, scanned) = (slot.offset + u64::from(slot.scanned), slot.scanned as usize);
-            let got = self.reader.fill(fs, file, end, 0, READ_BYTES)?;
-            let is_longer = scanned + got > line_bytes_max;
-            if got == 0 || is_longer || memchr::memchr2(b'\n', 0, self.reader.bytes(got)).is_some()
-            {
+            let got = self.reader.fill(fs, file, end - known as u64, 0, READ_BYTES)?;
+            let new = got.saturating_sub(known);
+            let is_longer = scanned + new > line_bytes_max;
+            let read = self.reader.bytes(got);
+            let has_end = memchr::memchr2(b'\n', 0, read).is_some()
+                || (splits && memchr::memchr(b'\r', read).is_some());
+            if new == 0 || is_longer || has_end {
                 // The end, or a truncation: a read from the offset sees which.
-                if got == 0 && fs.stat_file(file)?.size == end {
+                if new == 0 && fs.stat_file(file)?.size == end {
                     return Ok(Some(Pause::AtEnd));
                 }
-                pass.len = line_bytes_max + 1;
+                pass.len = longest_read(line_bytes_max);
                 return Ok(None);
             }
-            files.get_mut(pass.id).scanned += u32::try_from(got).expect("at most READ_BYTES");
+            files.get_mut(pass.id).scanned += u32::try_from(new).expect("at most READ_BYTES");
             if got < READ_BYTES {
                 return Ok(Some(Pause::AtEnd));
             }
@@ -72,13 +95,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.offsets.begin_generation(&mut self.files, &self.coverage.inputs, id, 0);
     }
 
+    /// Whether carriage returns end records of a file.
+    pub(super) fn splits(&self, id: SlotId) -> bool {
+        let input = self.files.get(id).input;
+        self.coverage.inputs.get(input).carriage_return != CarriageReturn::Data
+    }
+
     /// Looks, backwards, for the start of the unfinished last line of a file that is read from its
     /// end.
     pub(super) fn seek_line(&mut self, pass: &mut ReadPass, file: &F::File) -> io::Result<()> {
         let offset = self.files.get(pass.id).offset;
         let start = offset.saturating_sub(READ_BYTES as u64);
         let len = usize::try_from(offset - start).expect("at most READ_BYTES");
-        let got = self.reading.reader.fill(&mut self.fs, file, start, len, len)?;
+        let splits = self.splits(pass.id);
+        // The byte behind a `\r` shows whether it ends a segment.
+        let wanted = len + usize::from(splits);
+        let got = self.reading.reader.fill(&mut self.fs, file, start, len, wanted)?;
         let slot = self.files.get_mut(pass.id);
         if got < len {
             // It shrank since it was looked at: what is there now is new.
@@ -87,7 +119,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.offsets.begin_generation(&mut self.files, &self.coverage.inputs, pass.id, 0);
             return Ok(());
         }
-        if let Some(at) = memchr::memrchr(b'\n', self.reading.reader.bytes(len)) {
+        if let Some(at) = last_end(self.reading.reader.bytes(got), len, splits) {
             slot.offset = start + at as u64 + 1;
             slot.clear(State::SEEK_LINE);
             self.reading.set_mark(&mut self.files, pass.id, at + 1);

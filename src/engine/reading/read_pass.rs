@@ -25,9 +25,11 @@ pub(super) struct ReadPass {
     pub(super) is_in_long_line: bool,
     /// The length of the open file when it was proven to be the slot's; `None`: not proven yet.
     pub(super) proven_size: Option<u64>,
+    /// The owner of the open file, if that is known.
+    pub(super) owner: Option<u32>,
     /// The encoder has the fields of this file, or does not need them.
     pub(super) is_begun: bool,
-    /// What was encoded last has a piece of a line.
+    /// What was encoded last may have a record that is no whole line.
     pub(super) has_piece: bool,
 }
 
@@ -47,6 +49,7 @@ impl ReadPass {
             searched: 0,
             is_in_long_line: false,
             proven_size,
+            owner: None,
             is_begun: false,
             has_piece: false,
         }

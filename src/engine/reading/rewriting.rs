@@ -9,12 +9,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{FileSlot, Life, Registry, SlotId, SlotKey, State};
 use crate::engine::reading::read_pass::ReadPass;
+use crate::engine::schedule::deadlines::Task;
 use crate::reader::{MARK_BYTES, Reader};
 use crate::sink::Sink;
 use crate::sys::clock::Now;
@@ -27,6 +28,10 @@ const REWRITES_MAX: usize = 64;
 /// file is judged in that turn.
 const TOUCHED_MAX: usize = 256;
 
+/// How long a write(2) may be under way that has set the file's times and not yet its size: the
+/// kernel does so in this order, and a busy machine may let others run in between.
+const WRITE_WITHIN: Duration = Duration::from_millis(200);
+
 /// Bytes of the former content that are remembered at most: from its end backwards.
 const OLD_BYTES_MAX: usize = 4096;
 
@@ -36,6 +41,9 @@ struct Rewrite {
     key: SlotKey,
     /// When it was modified before the last read that found nothing new.
     modified: SystemTime,
+    /// Since when it seems to be written to before the offset; a write that makes it longer may be
+    /// under way.
+    seems_since: Option<Instant>,
     /// It was written to before the offset.
     is_certain: bool,
     /// It was read again from its start because the writer came to the mark.
@@ -76,6 +84,8 @@ enum Finding {
     Ordinary,
     /// It may have been written to before the offset.
     Possible,
+    /// The same, and a further read will prove it, or not.
+    Likely,
     /// It was.
     Certain,
 }
@@ -153,7 +163,7 @@ impl Rewrites {
     /// That bytes which were read already cause one more event is ordinary, so it must have been
     /// modified after the last turn that can have read them, or twice. `end`: up to where it was
     /// read.
-    fn judge(&mut self, key: SlotKey, found: &OpenInode, end: u64, now: SystemTime) -> Finding {
+    fn judge(&mut self, key: SlotKey, found: &OpenInode, end: u64, now: Now) -> Finding {
         let known = self.find(key);
         if known.is_some_and(|at| self.known[at].is_restarted) {
             return Finding::Ordinary;
@@ -161,18 +171,23 @@ impl Rewrites {
         // One that grew since is an ordinary file. A time that is still to come was set by a
         // program, or by a clock that is not ours.
         let known = known.filter(|&at| self.known[at].end == end || self.forget(at).is_none());
-        if found.size != end || found.modified > now || self.is_touched(key.id) {
+        if found.size != end || found.modified > now.wall {
             return Finding::Ordinary;
+        }
+        if self.is_touched(key.id) {
+            let is_open = known.is_some_and(|at| self.known[at].seems_since.is_some());
+            return if is_open { Finding::Likely } else { Finding::Ordinary };
         }
         let is_later = known.is_some_and(|at| found.modified > self.known[at].modified);
         // A write sets both times. A program that sets the one, or changes something else, sets
         // only the other to the present.
         let is_written = found.modified == found.changed;
-        let is_certain = is_written && (is_later || found.modified > self.quiet_since);
+        let seems = is_written && (is_later || found.modified > self.quiet_since);
         let at = known.unwrap_or_else(|| {
             self.remember(Rewrite {
                 key,
                 modified: found.modified,
+                seems_since: None,
                 is_certain: false,
                 is_restarted: false,
                 end,
@@ -180,13 +195,22 @@ impl Rewrites {
             });
             self.known.len() - 1
         });
-        self.known[at].modified = found.modified;
-        if !is_certain {
-            return Finding::Possible;
+        let rewrite = &mut self.known[at];
+        rewrite.modified = found.modified;
+        let is_proved = match rewrite.seems_since {
+            Some(since) => now.instant.saturating_duration_since(since) >= WRITE_WITHIN,
+            None => seems && rewrite.is_certain,
+        };
+        if is_proved {
+            rewrite.is_certain = true;
+            rewrite.seems_since = None;
+            Finding::Certain
+        } else if seems && rewrite.seems_since.is_none() {
+            rewrite.seems_since = Some(now.instant);
+            Finding::Likely
+        } else {
+            Finding::Possible
         }
-        self.known[at].is_certain = true;
-        self.known[at].end = end;
-        Finding::Certain
     }
 
     /// Leaves out bytes at the end of what was `read` that are of the former content and were
@@ -320,15 +344,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     fn found_nothing_new(&mut self, id: SlotId, file: &F::File, end: u64, now: Now) {
         let Ok(found) = self.fs.inode_of(file) else { return };
-        match self.reading.rewrites.judge(self.files.key(id), &found, end, now.wall) {
+        let key = self.files.key(id);
+        match self.reading.rewrites.judge(key, &found, end, now) {
             Finding::Ordinary => {}
             Finding::Possible => self.ask_about_further_names(id),
+            Finding::Likely => {
+                self.schedule.deadlines.add(now.instant + WRITE_WITHIN, Task::ReadAgain(key));
+            }
             Finding::Certain => {
                 // The bytes around the offset are in the buffer: the read proved them.
                 let slot = self.files.get(id);
                 let read = usize::from(slot.mark_len) + slot.scanned as usize;
                 let bytes = self.reading.reader.bytes(read);
-                self.reading.rewrites.remember_former(self.files.key(id), bytes);
+                self.reading.rewrites.remember_former(key, bytes);
                 notice!(warn: self.observer.notices, Cause::WrittenBefore, about &self.path,
                     now.instant, offset = end,
                     "written before the offset, without truncation: read again from its start when \
@@ -384,6 +412,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.reading.rewrites.remember(Rewrite {
                         key,
                         modified,
+                        seems_since: None,
                         is_certain: true,
                         is_restarted: true,
                         end: size,
@@ -407,5 +436,42 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(id);
         slot.offset = start;
         slot.clear(State::UNDECIDED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::namespace::tree::DirId;
+    use crate::sys::clock;
+
+    #[test]
+    fn a_write_under_way_is_not_taken_for_one_before_the_offset() {
+        let (mut files, start) = (Registry::new(), clock::now());
+        let id = files.insert(DirId(0), b"1.log");
+        let key = files.key(id);
+        let after = |time| Now { instant: start.instant + time, wall: start.wall + time };
+        let at = |modified, size| OpenInode {
+            device: 1,
+            inode: 2,
+            is_regular: true,
+            size,
+            modified,
+            changed: modified,
+            owner: 0,
+        };
+        let mut rewrites = Rewrites::new(start);
+        let tick = Duration::from_millis(1);
+        let written = start.wall + tick;
+        assert_eq!(rewrites.judge(key, &at(written, 10), 10, after(tick)), Finding::Likely);
+        // It grew after all.
+        assert_eq!(rewrites.judge(key, &at(written, 20), 10, after(tick)), Finding::Ordinary);
+        let again = rewrites.judge(key, &at(written, 20), 20, after(2 * WRITE_WITHIN));
+        assert_ne!(again, Finding::Certain, "the former finding does not count any more");
+        rewrites.forget(0);
+        assert_eq!(rewrites.judge(key, &at(written, 20), 20, after(tick)), Finding::Likely);
+        assert_eq!(rewrites.judge(key, &at(written, 20), 20, after(2 * tick)), Finding::Possible);
+        let end = after(tick + WRITE_WITHIN);
+        assert_eq!(rewrites.judge(key, &at(written, 20), 20, end), Finding::Certain);
     }
 }

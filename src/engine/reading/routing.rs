@@ -7,6 +7,7 @@ use crate::config::{Fields, Routes};
 use crate::engine::namespace::inputs::Inputs;
 use crate::engine::namespace::registry::{Registry, SlotId};
 use crate::engine::output::outbox::Outbox;
+use crate::engine::reading::jobs::Jobs;
 use crate::record::push_file;
 use crate::sink::{Origin, Sink};
 
@@ -14,6 +15,8 @@ use crate::sink::{Origin, Sink};
 #[derive(Debug)]
 pub(in crate::engine) struct Routing {
     routes: Routes,
+    /// They have the number of the job.
+    has_job: bool,
     /// What the encoder appends to `file`.
     pub(in crate::engine) run: Vec<u8>,
     file: Vec<u8>,
@@ -24,6 +27,7 @@ pub(in crate::engine) struct Routing {
 impl Routing {
     pub(in crate::engine) fn new(routes: Routes) -> Self {
         Routing {
+            has_job: routes.has_job(),
             routes,
             run: Vec::new(),
             file: Vec::new(),
@@ -37,6 +41,7 @@ impl Routing {
         &mut self,
         files: &Registry,
         inputs: &Inputs,
+        jobs: &mut Jobs,
         (id, path): (SlotId, &[u8]),
         outbox: &mut Outbox<S>,
     ) {
@@ -49,6 +54,7 @@ impl Routing {
             host: self.routes.host.as_bytes(),
             path,
             file: &self.file,
+            job: if self.has_job { jobs.id(files, inputs, (id, path)) } else { b"" },
             labels: &inputs.get(slot.input).label_pairs,
         };
         self.destination.clear();

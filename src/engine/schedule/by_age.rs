@@ -18,7 +18,8 @@ use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
 
-/// When a file was written to last, and the file.
+/// A time at which a file was written to: between its first write and its last one. Generations of
+/// a name have no such time in common, so any will do. And the file.
 type Aged = (SystemTime, SlotKey);
 
 /// All files that wait for their turn by age.
@@ -115,8 +116,8 @@ fn in_order(mut list: Vec<Aged>, files: &Registry) -> Vec<Aged> {
 }
 
 impl Schedule {
-    /// A file that a listing found is read in its turn among the others: `time` is when it was
-    /// written to last.
+    /// A file is read in its turn among those that a listing found: `time` is between its first
+    /// write and its last one.
     pub(in crate::engine) fn hold_by_age(
         &mut self,
         files: &mut Registry,
@@ -128,17 +129,25 @@ impl Schedule {
     }
 
     /// A known file changed while its group is being listed. It may be the successor of a file that
-    /// is still to be found, so it is read in its turn among the listed files.
+    /// is still to be found, so it is read in its turn among the listed files. `drained_at`: when
+    /// the kernel's queue was last empty. The change came later, and the file had begun before.
+    /// (When the event is read says nothing: by then, the next file of the name may have ended. Its
+    /// write before that says nothing either: the file before it may still have been written to.)
+    /// Only of a file that was empty nothing else is known than `now`: it may be made long before
+    /// its first write.
     pub(in crate::engine) fn hold_changed_by_age(
         &mut self,
         files: &mut Registry,
         id: SlotId,
-        time: SystemTime,
+        drained_at: SystemTime,
+        now: SystemTime,
     ) {
         let slot = files.get(id);
         if slot.life() == Life::Following && !slot.state().intersects(State::BY_AGE | State::DIRTY)
         {
             rare!("a known file that changed was read in its turn among those of a listing");
+            let was_empty = slot.offset == 0 && slot.scanned == 0;
+            let time = if was_empty { now } else { drained_at };
             self.hold_by_age(files, id, time);
         }
     }
@@ -232,6 +241,21 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_file_had_begun_when_the_queue_was_drained_unless_it_was_empty() {
+        let (mut files, start) = (Registry::new(), crate::sys::clock::now());
+        let mut schedule = Schedule::new(start.instant);
+        let second = |number| SystemTime::UNIX_EPOCH + Duration::from_secs(number);
+        for (name, offset) in [(&b"known"[..], 1), (b"empty", 0)] {
+            let id = files.insert(DirId(0), name);
+            files.set_life(id, Life::Following);
+            files.get_mut(id).offset = offset;
+            schedule.hold_changed_by_age(&mut files, id, second(5), second(9));
+        }
+        let times: Vec<SystemTime> = schedule.by_age.files.iter().map(|(time, _)| *time).collect();
+        assert_eq!(times, [second(5), second(9)]);
+    }
+
+    #[test]
     fn a_changed_file_is_held_by_age_only_if_it_is_followed_and_neither_dirty_nor_held() {
         for (life, is_dirty, is_held_back, is_held) in [
             (Life::Following, false, false, true),
@@ -250,7 +274,7 @@ mod tests {
             if is_held_back {
                 Schedule::hold_back(&mut files, id, HeldBack::ByAge);
             }
-            schedule.hold_changed_by_age(&mut files, id, start.wall);
+            schedule.hold_changed_by_age(&mut files, id, start.wall, start.wall);
             assert_eq!(schedule.by_age.len(), usize::from(is_held), "{life:?}, dirty: {is_dirty}");
             let state = files.get(id).state();
             assert_eq!(state.contains(State::BY_AGE), is_held || is_held_back);

@@ -29,6 +29,8 @@ pub(in crate::engine) enum Task {
     LookAgain(SlotKey),
     /// An unfinished last line is delivered as a piece, unless it grew.
     DeliverPiece(SlotKey),
+    /// The finding of a read counts only if the next read has the same one.
+    ReadAgain(SlotKey),
 }
 
 /// The kinds of [`Task`]s that are counted.
@@ -39,6 +41,7 @@ pub(in crate::engine) enum TaskKind {
     CountLoss,
     LookAgain,
     DeliverPiece,
+    ReadAgain,
 }
 
 impl Task {
@@ -49,6 +52,7 @@ impl Task {
             Task::CountLoss(_) => TaskKind::CountLoss,
             Task::LookAgain(_) => TaskKind::LookAgain,
             Task::DeliverPiece(_) => TaskKind::DeliverPiece,
+            Task::ReadAgain(_) => TaskKind::ReadAgain,
         }
     }
 }
@@ -91,7 +95,7 @@ impl Ord for Entry {
 pub(in crate::engine) struct Deadlines {
     heap: BinaryHeap<Reverse<Entry>>,
     next: u64,
-    counts: [usize; 5],
+    counts: [usize; 6],
 }
 
 impl Deadlines {

@@ -84,6 +84,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.schedule.begin_retry(&mut self.files, &self.tree, id);
                 }
             }
+            Task::ReadAgain(key) => {
+                let is_followed = |id: &SlotId| self.files.get(*id).life() == Life::Following;
+                if let Some(id) = self.files.alive(key).filter(is_followed) {
+                    self.mark_dirty(id);
+                }
+            }
             Task::DeliverPiece(key) => {
                 let after = self.config.partial_after;
                 self.schedule.deliver_piece(&mut self.files, &self.tree, key, after, now.instant);

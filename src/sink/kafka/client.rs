@@ -26,6 +26,10 @@ use crate::sys;
 /// A call that can be continued is interrupted this often, to see whether the sink is gone.
 pub(super) const SLICE: Duration = Duration::from_millis(500);
 
+/// Long enough for the library's threads to wake up, and so short that they do not look without a
+/// pause for long if more records come.
+const PUSH_MILLISECONDS: u8 = 10;
+
 /// What became of a record: its number, and why it did not arrive.
 pub(super) type Report = (u64, Option<Code>);
 
@@ -37,6 +41,8 @@ pub(super) struct Heard {
     pub(super) failure: Option<Failure>,
     /// The client can do nothing any more.
     pub(super) is_fatal: bool,
+    /// How long brokers held back an answer at most, because of a quota, if statistics came.
+    pub(super) held_back: Option<Duration>,
 }
 
 /// What the library calls.
@@ -64,6 +70,7 @@ pub(super) enum Step {
 
 /// What a commit needs beside a producer.
 pub(super) struct Group {
+    pub(super) name: String,
     pub(super) metadata: ConsumerGroupMetadata,
     /// Partition 0 of it has the number.
     pub(super) topic: String,
@@ -121,7 +128,9 @@ impl ClientContext for Context {
         }
     }
 
-    fn stats_raw(&self, _statistics: &[u8]) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.heard().held_back = Some(held_back(statistics));
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
@@ -178,6 +187,11 @@ impl Client {
 
     pub(super) fn producer(&self) -> &BaseProducer<Context> {
         &self.producer
+    }
+
+    /// Has the library send what it collects. Blocks, for [`PUSH_MILLISECONDS`] at most.
+    pub(super) fn push(&self) {
+        sys::kafka::push(self.producer.client(), PUSH_MILLISECONDS);
     }
 
     /// Takes the events that wait. `spare`: an empty vector, for the next reports.
@@ -276,6 +290,23 @@ impl Client {
     }
 }
 
+/// The longest time that a broker held an answer back, by the library's statistics.
+fn held_back(statistics: &[u8]) -> Duration {
+    const THROTTLE: &str = "\"throttle\":";
+    const LONGEST: &str = "\"max\":";
+    let text = String::from_utf8_lossy(statistics);
+    let longest = text.split(THROTTLE).skip(1).filter_map(|rest| {
+        let window = rest.split_once('}').map_or(rest, |(window, _)| window);
+        let (_, number) = window.split_once(LONGEST)?;
+        number
+            .split(|char: char| !char.is_ascii_digit())
+            .find(|digits| !digits.is_empty())?
+            .parse()
+            .ok()
+    });
+    Duration::from_millis(longest.max().unwrap_or(0))
+}
+
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client")
@@ -292,4 +323,18 @@ impl std::fmt::Debug for Group {
 pub(super) fn wake(event: &EventFd) {
     // It fails only when the loop is woken already.
     let _ = event.write(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_that_a_broker_holds_an_answer_back_is_in_the_statistics() {
+        let statistics = br#"{"name":"m","brokers":{"k1/1":{"rtt":{"min":1,"max":9000},
+            "throttle":{"min":0,"max":12,"avg":1},"req":{"Produce":3}},
+            "k2/2":{"throttle":{"min":0,"max":870,"avg":401}}},"max":5}"#;
+        assert_eq!(held_back(statistics), Duration::from_millis(870));
+        assert_eq!(held_back(b"{}"), Duration::ZERO);
+    }
 }

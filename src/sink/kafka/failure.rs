@@ -225,7 +225,11 @@ fn sentence(code: Code, topic: Option<&str>, said: &str, names: &Names) -> Strin
             who(names),
             or("authentication failed")
         ),
-        Code::SSL => format!("TLS fails ({}): check the certificates", or("no reason")),
+        Code::SSL => format!(
+            "TLS fails ({}): is the brokers' certificate out of date, for another name, or not by \
+            ca_file? `openssl s_client -connect BROKER` tells",
+            or("no reason")
+        ),
         // The first question was not understood.
         Code::AllBrokersDown if said.contains("APIVERSION_QUERY") => {
             format!("{brokers}: {said}: do they expect TLS (the setting `security`)?")
@@ -273,7 +277,8 @@ fn missing_right(code: Code, topic: &str, names: &Names) -> Option<String> {
     })
 }
 
-fn who(names: &Names) -> String {
+/// Whom the brokers take us for.
+pub(super) fn who(names: &Names) -> String {
     match names.user.as_str() {
         "" => "this client".to_owned(),
         user => format!("user {user}"),

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::EventFd;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::Producer;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::client::{Client, Group, SLICE, Step, wake};
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, Names};
 use super::properties::Properties;
 use super::transactions::Has;
 use crate::sys::clock;
@@ -27,7 +28,7 @@ use crate::sys::clock;
 /// An attempt without an answer ends after this long; the next one reads the files again.
 const ATTEMPT: Duration = Duration::from_secs(15);
 /// A question about a topic or a group ends after this long.
-const ASK: Duration = Duration::from_secs(10);
+pub(super) const ASK: Duration = Duration::from_secs(10);
 /// The one about a group is asked again so often: what is in its way comes in between.
 const ASK_SLICE: Duration = Duration::from_secs(2);
 /// A broker that was restarted is back within seconds ...
@@ -43,6 +44,8 @@ enum Job {
     Connect(Box<Order>),
     /// End a client.
     Retire(Arc<Client>),
+    /// Have a client send what it collects.
+    Push(Arc<Client>),
     /// Say why records wait.
     Diagnose(Arc<Client>, Option<String>),
 }
@@ -51,8 +54,6 @@ enum Job {
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) properties: Properties,
-    /// The topic of all records, if there is only one.
-    pub(super) topic: Option<String>,
     /// Not earlier than this.
     pub(super) not_before: Option<Instant>,
 }
@@ -76,6 +77,8 @@ pub(super) struct Helper {
     pub(super) outcomes: Receiver<Outcome>,
     /// Is true when the sink is gone.
     pub(super) is_gone: Arc<AtomicBool>,
+    /// A push waits for the thread.
+    is_push_queued: Arc<AtomicBool>,
     ended: Receiver<()>,
 }
 
@@ -89,17 +92,30 @@ impl Helper {
         let (tell, outcomes) = channel();
         let (end, ended) = channel();
         let is_gone = Arc::new(AtomicBool::new(false));
-        let thread = Thread { jobs: work, outcomes: tell, is_gone: Arc::clone(&is_gone), wake };
+        let is_push_queued = Arc::new(AtomicBool::new(false));
+        let thread = Thread {
+            jobs: work,
+            outcomes: tell,
+            is_gone: Arc::clone(&is_gone),
+            is_push_queued: Arc::clone(&is_push_queued),
+            wake,
+        };
         thread::Builder::new().name("kafka".to_owned()).spawn(move || {
             thread.serve();
             // Nobody listens if it took too long.
             let _ = end.send(());
         })?;
-        Ok(Helper { jobs: Some(jobs), outcomes, is_gone, ended })
+        Ok(Helper { jobs: Some(jobs), outcomes, is_gone, is_push_queued, ended })
     }
 
     pub(super) fn connect(&self, order: Order) {
         self.tell(Job::Connect(Box::new(order)));
+    }
+
+    pub(super) fn push(&self, client: Arc<Client>) {
+        if !self.is_push_queued.swap(true, Ordering::Relaxed) {
+            self.tell(Job::Push(client));
+        }
     }
 
     pub(super) fn retire(&self, client: Arc<Client>) {
@@ -129,6 +145,7 @@ struct Thread {
     jobs: Receiver<Job>,
     outcomes: Sender<Outcome>,
     is_gone: Arc<AtomicBool>,
+    is_push_queued: Arc<AtomicBool>,
     wake: Arc<EventFd>,
 }
 
@@ -139,6 +156,10 @@ impl Thread {
                 Job::Connect(order) => self.carry_out(&order),
                 // Its drop gives up what is on its way, and ends its threads.
                 Job::Retire(client) => drop(client),
+                Job::Push(client) => {
+                    self.is_push_queued.store(false, Ordering::Relaxed);
+                    client.push();
+                }
                 Job::Diagnose(client, topic) => {
                     self.tell(Outcome::Diagnosis(diagnosis(&client, topic.as_deref())));
                 }
@@ -156,14 +177,14 @@ impl Thread {
     fn carry_out(&self, order: &Order) {
         let now = clock::now().instant;
         let mut pause = order.not_before.map(|time| time.saturating_duration_since(now));
-        let mut next = RETRY_FIRST;
+        let (mut next, mut is_first) = (RETRY_FIRST, true);
         loop {
             if let Some(pause) = pause.filter(|pause| !pause.is_zero())
                 && !self.pause(pause)
             {
                 return;
             }
-            match self.attempt(order) {
+            match self.attempt(order, std::mem::take(&mut is_first)) {
                 Ok(outcome) => return self.tell(outcome),
                 Err(_) if self.is_gone() => return,
                 Err(failure) => self.tell(Outcome::Failed(failure)),
@@ -181,8 +202,11 @@ impl Thread {
             match self.jobs.recv_timeout(rest) {
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
-                // Nothing else comes while a client is wanted.
-                Ok(job) => drop(job),
+                // Nothing else comes while a client is wanted, but perhaps a push of the last one.
+                Ok(job) => {
+                    self.is_push_queued.store(false, Ordering::Relaxed);
+                    drop(job);
+                }
             }
         }
     }
@@ -191,94 +215,115 @@ impl Thread {
         self.is_gone.load(Ordering::Relaxed)
     }
 
-    fn attempt(&self, order: &Order) -> Result<Outcome, Failure> {
+    /// `is_first`: no attempt of this order failed.
+    fn attempt(&self, order: &Order, is_first: bool) -> Result<Outcome, Failure> {
         let properties = &order.properties;
         let batch_bytes = properties.batch_bytes();
         let client = Arc::new(Client::new(properties, &self.wake)?);
-        let Some(identity) = &properties.identity else {
-            self.until(&client, order, || {
-                let id = client.producer().client().fetch_cluster_id(SLICE);
-                Ok(if id.is_some() { Step::Done } else { Step::Again(None) })
-            })?;
-            check_topic(&client, order.topic.as_deref(), properties)?;
+        // The library needs half a second to find the group's coordinator, and as long for the
+        // identity of a producer. After a failure there is one connection at a time.
+        let identity = properties.identity.as_deref();
+        let early = identity.filter(|_| is_first).map(|identity| asking(identity, properties));
+        let early = early.transpose()?;
+        reach(&client, properties, &self.is_gone)?;
+        for topic in topics(properties) {
+            topic_metadata(client.producer().client(), topic, &properties.names)?;
+        }
+        let Some(identity) = identity else {
             return Ok(Outcome::Connected { client, batch_bytes, commits: None });
         };
-        self.until(&client, order, || client.init_transactions())?;
-        let offsets_topic = &properties.names.offsets_topic;
-        check_topic(&client, Some(offsets_topic), properties)?;
-        if order.topic.as_ref() != Some(offsets_topic) {
-            check_topic(&client, order.topic.as_deref(), properties)?;
-        }
-        let (group, has) = ask_number(identity, properties, &self.is_gone)?;
+        let consumer = early.map_or_else(|| asking(identity, properties), Ok)?;
+        let (group, has) = ask_number(&consumer, identity, properties, &self.is_gone)?;
         Ok(Outcome::Connected { client, batch_bytes, commits: Some((Arc::new(group), has)) })
-    }
-
-    /// Calls until it is done, or something is heard that does not pass by itself.
-    fn until(
-        &self,
-        client: &Client,
-        order: &Order,
-        mut call: impl FnMut() -> Result<Step, Failure>,
-    ) -> Result<(), Failure> {
-        let deadline = clock::now().instant + ATTEMPT;
-        while let Step::Again(reason) = call()? {
-            if let Some(failure) = client.hear(Vec::new()).failure {
-                return Err(failure);
-            }
-            if self.is_gone() {
-                return Err(Failure::local(Kind::Unreachable, String::new()));
-            }
-            if clock::now().instant >= deadline {
-                return Err(match reason {
-                    Some(failure) if failure.code == Code::ConcurrentTransactions => {
-                        let why = diagnosis(client, order.topic.as_deref());
-                        Failure { why: format!("{}: {why}", failure.why), ..failure }
-                    }
-                    Some(failure) => failure,
-                    None => {
-                        let names = &order.properties.names;
-                        Failure::new(Code::OperationTimedOut, None, &client.reason(), names)
-                    }
-                });
-            }
-        }
-        Ok(())
     }
 }
 
-/// Whether the topic is there, and may be known to us.
-fn check_topic(
+/// Waits until brokers answer; with an identity, until they fenced its former client. Ends when
+/// something is heard that does not pass by itself.
+pub(super) fn reach(
     client: &Client,
-    topic: Option<&str>,
     properties: &Properties,
+    is_gone: &AtomicBool,
 ) -> Result<(), Failure> {
-    let Some(name) = topic else {
-        return Ok(());
+    let call = || {
+        if properties.identity.is_some() {
+            return client.init_transactions();
+        }
+        let id = client.producer().client().fetch_cluster_id(SLICE);
+        Ok(if id.is_some() { Step::Done } else { Step::Again(None) })
     };
-    let failed = |code| Failure::new(code, Some(name), "", &properties.names).of_records();
-    let metadata = client
-        .producer()
-        .client()
-        .fetch_metadata(topic, ASK)
-        .map_err(|error| Failure::of(&error, topic, &properties.names))?;
-    match metadata.topics().first().and_then(|topic| topic.error()) {
-        Some(error) if error.is_error() => Err(failed(error.into())),
-        _ => Ok(()),
+    let names = &properties.names;
+    let deadline = clock::now().instant + ATTEMPT;
+    while let Step::Again(reason) = call()? {
+        if let Some(failure) = client.hear(Vec::new()).failure {
+            return Err(failure);
+        }
+        if is_gone.load(Ordering::Relaxed) {
+            return Err(Failure::local(Kind::Unreachable, String::new()));
+        }
+        if clock::now().instant >= deadline {
+            return Err(match reason {
+                Some(failure) if failure.code == Code::ConcurrentTransactions => {
+                    let why = diagnosis(client, names.topic.as_deref());
+                    Failure { why: format!("{}: {why}", failure.why), ..failure }
+                }
+                Some(failure) => failure,
+                None => Failure::new(Code::OperationTimedOut, None, &client.reason(), names),
+            });
+        }
     }
+    Ok(())
+}
+
+/// The topics that have to be there before anything is sent.
+pub(super) fn topics(properties: &Properties) -> Vec<&str> {
+    let Names { offsets_topic, topic, .. } = &properties.names;
+    let of_offsets = Some(offsets_topic.as_str()).filter(|_| properties.identity.is_some());
+    let mut topics: Vec<&str> = of_offsets.into_iter().chain(topic.as_deref()).collect();
+    topics.dedup();
+    topics
+}
+
+/// What the brokers tell of a topic, if it is there and may be known to us.
+pub(super) fn topic_metadata<C: ClientContext>(
+    client: &rdkafka::client::Client<C>,
+    topic: &str,
+    names: &Names,
+) -> Result<Metadata, Failure> {
+    let metadata = client
+        .fetch_metadata(Some(topic), ASK)
+        .map_err(|error| Failure::of(&error, Some(topic), names))?;
+    match metadata.topics().first().and_then(|topic| topic.error()) {
+        Some(error) if error.is_error() => {
+            Err(Failure::new(error.into(), Some(topic), "", names).of_records())
+        }
+        _ => Ok(metadata),
+    }
+}
+
+/// A consumer that can be asked what the group has. It looks for the group's coordinator by itself.
+pub(super) fn asking(
+    identity: &str,
+    properties: &Properties,
+) -> Result<BaseConsumer<Asking>, Failure> {
+    let topic = Some(properties.names.offsets_topic.as_str());
+    let failed = |error| Failure::of(&error, topic, &properties.names);
+    properties.group(identity)?.create_with_context(Asking).map_err(failed)
 }
 
 /// What the group has. Waits for transactions that are about to end.
-fn ask_number(
+pub(super) fn ask_number(
+    consumer: &BaseConsumer<Asking>,
     identity: &str,
     properties: &Properties,
     is_gone: &AtomicBool,
 ) -> Result<(Group, Has), Failure> {
     let topic = properties.names.offsets_topic.clone();
     let failed = |error| Failure::of(&error, Some(&topic), &properties.names);
-    let consumer: BaseConsumer<Asking> =
-        properties.group(identity)?.create_with_context(Asking).map_err(failed)?;
     let mut list = TopicPartitionList::new();
     list.add_partition(&topic, 0);
+    // Drops errors from before the question.
+    while consumer.poll(Duration::ZERO).is_some() {}
     let deadline = clock::now().instant + ASK;
     let list = loop {
         match consumer.committed_offsets(list.clone(), ASK_SLICE) {
@@ -307,7 +352,7 @@ fn ask_number(
     let metadata = consumer.group_metadata().ok_or_else(|| {
         Failure::local(Kind::Delivery, "the client library has no group".to_owned())
     })?;
-    Ok((Group { metadata, topic }, has))
+    Ok((Group { name: identity.to_owned(), metadata, topic }, has))
 }
 
 /// What a partition lacks, in words.
@@ -323,10 +368,12 @@ fn diagnosis(client: &Client, topic: Option<&str>) -> String {
         let reason = if reason.is_empty() { "no answer".to_owned() } else { reason };
         return format!("no broker says who leads topic {name}: {reason}");
     };
-    let Some(topic) = metadata.topics().first() else {
-        return nothing;
-    };
-    let partitions = topic.partitions();
+    metadata.topics().first().and_then(lack).unwrap_or(nothing)
+}
+
+/// What a topic lacks at the moment, in words.
+pub(super) fn lack(topic: &MetadataTopic) -> Option<String> {
+    let (name, partitions) = (topic.name(), topic.partitions());
     let leaderless = partitions.iter().filter(|partition| {
         partition.leader() < 0
             || partition.error() == Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
@@ -335,19 +382,18 @@ fn diagnosis(client: &Client, topic: Option<&str>) -> String {
         partitions.iter().filter(|partition| partition.isr().len() < partition.replicas().len());
     let (all, leaderless, behind) = (partitions.len(), leaderless.count(), behind.count());
     if leaderless > 0 {
-        return format!("{leaderless} of {all} partitions of topic {name} have no leader");
+        return Some(format!("{leaderless} of {all} partitions of topic {name} have no leader"));
     }
-    if behind > 0 {
-        return format!(
+    (behind > 0).then(|| {
+        format!(
             "replicas of {behind} of {all} partitions of topic {name} are not in sync: too few may \
             be left (min.insync.replicas)"
-        );
-    }
-    nothing
+        )
+    })
 }
 
 /// The context of a consumer that only asks.
-struct Asking;
+pub(super) struct Asking;
 
 impl ClientContext for Asking {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {

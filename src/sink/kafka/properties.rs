@@ -6,25 +6,41 @@
 //! each client, and is in none of our errors.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext};
 
 use super::failure::{Failure, Kind, Names};
-use crate::config::{Compression, Kafka, Sasl, Security, refused_property, refused_value};
+use crate::config::{
+    Compression, Kafka, Routes, Sasl, Security, name_of, refused_property, refused_value,
+};
+use crate::sys;
 
-/// The library's queue takes this much: more than the engine has on its way at once.
+/// The library's queue takes this much: as much as the engine has on its way at once.
 const QUEUE_KIB: &str = "65536";
 /// And this many records, so that very short ones do not take a multiple of their size.
 const QUEUE_RECORDS: u32 = 500_000;
 /// What the library puts into one batch, unless the settings say otherwise.
 const BATCH_BYTES: u32 = 1_000_000;
-/// The library collects records of a partition for this long.
-const LINGER_MILLISECONDS: &str = "5";
+/// The library collects records of a partition for this long, unless the settings say otherwise, or
+/// it is told to send them: longer than an answer takes, for it looks without a pause at records
+/// that it has for longer while their partition waits for one.
+const LINGER: Duration = Duration::from_millis(50);
+/// Records are added to those that are on their way for this long.
+const ROUND: Duration = Duration::from_millis(4);
+/// Both names of that property.
+const LINGER_NAMES: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// A broker that is back is found within this time, and a request is tried again: well within the
 /// shortest transaction.
 const BACKOFF_MILLISECONDS: &str = "500";
+/// A producer tells this often how long brokers hold its requests back: nothing else does.
+const STATISTICS_MILLISECONDS: &str = "10000";
+
+/// Longer than any broker lets a transaction take (`transaction.max.timeout.ms`), in the library's
+/// range.
+const TRIAL_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// What a client is made from.
 #[derive(Debug, Clone)]
@@ -37,6 +53,8 @@ pub(super) struct Properties {
     batch_bytes: Option<u32>,
     /// Most records in the library's queue.
     pub(super) queue_records: u32,
+    /// For how long the library collects records, unless the settings say that.
+    pub(super) collects_for: Duration,
 }
 
 impl Properties {
@@ -50,6 +68,10 @@ impl Properties {
             if let Some(reason) = refused {
                 return Err(format!("{name} in [kafka.properties]: {reason}"));
             }
+        }
+        if LINGER_NAMES.iter().all(|&name| kafka.properties.contains_key(name)) {
+            let names = LINGER_NAMES.join(" and ");
+            return Err(format!("{names} in [kafka.properties] are the same: set one of them"));
         }
         check_build(kafka)?;
         if kafka.brokers.is_empty() {
@@ -73,9 +95,42 @@ impl Properties {
             identity: None,
             batch_bytes: None,
             queue_records: QUEUE_RECORDS,
+            collects_for: LINGER,
         };
         properties.check()?;
         Ok(properties)
+    }
+
+    /// Says which topics records and offsets go to.
+    ///
+    /// # Errors
+    /// When commits have none.
+    pub(super) fn aim(&mut self, routes: &Routes, is_transactional: bool) -> Result<(), String> {
+        self.names.topic = routes.destination.is_fixed().then(|| {
+            let prefix = routes.destination.prefix(routes.host.as_bytes());
+            String::from_utf8_lossy(&prefix).into_owned()
+        });
+        if is_transactional {
+            let offsets_topic = self.kafka.offsets_topic.as_ref().or(self.names.topic.as_ref());
+            self.names.offsets_topic = offsets_topic.cloned().ok_or_else(|| {
+                "the topic differs between files: [kafka] needs offsets_topic".to_owned()
+            })?;
+        }
+        Ok(())
+    }
+
+    /// With transactions: who we are.
+    pub(super) fn identify(&mut self, identity: String) {
+        self.names.identity.clone_from(&identity);
+        self.identity = Some(identity);
+    }
+
+    /// The same for a client that only finds out whether it could: brokers look whether the
+    /// identity may be used, and then refuse a transaction that lasts so long. Nothing is made.
+    pub(super) fn for_a_trial(&self) -> Self {
+        let mut properties = self.clone();
+        properties.kafka.transaction_timeout = TRIAL_TIMEOUT;
+        properties
     }
 
     /// Lets the library look at the properties: a client without brokers connects to nobody.
@@ -103,11 +158,17 @@ impl Properties {
         Ok(config)
     }
 
-    /// The configuration of a consumer that asks for the number of the group, and consumes nothing.
-    pub(super) fn group(&self, identity: &str) -> Result<ClientConfig, Failure> {
+    /// The configuration of a client that only asks.
+    pub(super) fn asking(&self) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::new();
         self.share(&mut config);
         self.connect(&mut config)?;
+        Ok(config)
+    }
+
+    /// The configuration of a consumer that asks for the number of the group, and consumes nothing.
+    pub(super) fn group(&self, identity: &str) -> Result<ClientConfig, Failure> {
+        let mut config = self.asking()?;
         config.set("group.id", identity);
         config.set("enable.auto.commit", "false");
         // The question for the number waits for transactions that are about to end.
@@ -126,8 +187,21 @@ impl Properties {
         self.batch_bytes = Some(bytes);
     }
 
+    /// For how long the library collects records of a partition, if the settings say that.
+    pub(super) fn linger(&self) -> Option<Duration> {
+        let set = LINGER_NAMES.iter().find_map(|&name| self.kafka.properties.get(name));
+        set.and_then(|text| text.parse::<f64>().ok())
+            .and_then(|milliseconds| Duration::try_from_secs_f64(milliseconds / 1000.0).ok())
+    }
+
+    /// For how long records are added to those that are on their way: less than the library
+    /// collects them for.
+    pub(super) fn round(&self) -> Duration {
+        self.linger().map_or(ROUND, |linger| linger * 4 / 5)
+    }
+
     /// How long a transaction may take.
-    pub(super) fn transaction_timeout(&self) -> std::time::Duration {
+    pub(super) fn transaction_timeout(&self) -> Duration {
         self.kafka.transaction_timeout
     }
 
@@ -135,17 +209,18 @@ impl Properties {
     fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("partitioner", "murmur2_random");
-        if !self.kafka.properties.contains_key("queue.buffering.max.ms") {
-            config.set("linger.ms", LINGER_MILLISECONDS);
+        if !self.kafka.properties.contains_key(LINGER_NAMES[1]) {
+            config.set(LINGER_NAMES[0], self.collects_for.as_millis().to_string());
         }
         config.set("queue.buffering.max.kbytes", QUEUE_KIB);
         config.set("queue.buffering.max.messages", self.queue_records.to_string());
         config.set("topic.metadata.propagation.max.ms", "10000");
         self.share(&mut config);
+        config.set("statistics.interval.ms", STATISTICS_MILLISECONDS);
         if let Some(bytes) = self.batch_bytes {
             config.set("batch.size", bytes.to_string());
         }
-        config.set("compression.type", name_of(&Compression::NAMES, self.kafka.compression));
+        config.set("compression.type", name_of(&Compression::NAMES, &self.kafka.compression));
         config
     }
 
@@ -194,7 +269,7 @@ impl Properties {
         let (Security::Sasl | Security::SaslTls, Some(sasl)) = (security, sasl) else {
             return Ok(());
         };
-        config.set("sasl.mechanism", name_of(&Sasl::NAMES, *sasl));
+        config.set("sasl.mechanism", name_of(&Sasl::NAMES, sasl));
         let user = user.clone().unwrap_or_default();
         let Some(path) = password_file else {
             return Ok(());
@@ -236,11 +311,18 @@ fn check_build(kafka: &Kafka) -> Result<(), String> {
         Err(format!("{what} needs a build with `cargo build --features {feature}`"))
     };
     let is_tls = matches!(kafka.security, Security::Tls | Security::SaslTls);
+    let is_scram = matches!(kafka.sasl, Some(Sasl::ScramSha256 | Sasl::ScramSha512));
+    if (is_tls || is_scram) && !sys::kafka::tls_serves_threads() {
+        return Err("TLS and SCRAM are not safe in this static build, whose OpenSSL is one for \
+                    programs without threads: build it with CFLAGS=-DOPENSSL_THREADS, as \
+                    scripts/package does"
+            .to_owned());
+    }
     if cfg!(not(feature = "kafka-tls")) {
         if is_tls {
             return needs("TLS", "kafka-tls");
         }
-        if matches!(kafka.sasl, Some(Sasl::ScramSha256 | Sasl::ScramSha512)) {
+        if is_scram {
             return needs("SCRAM", "kafka-tls");
         }
         if matches!(kafka.compression, Compression::Zstd | Compression::Gzip) {
@@ -281,15 +363,8 @@ fn path_text(path: &Path) -> Result<&str, Failure> {
     })
 }
 
-/// The name that the library has for a value.
-fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
-    names.iter().find(|(_, known)| *known == value).map_or("", |(name, _)| name)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn kafka() -> Kafka {
@@ -311,6 +386,15 @@ mod tests {
             ["acks", "enable.idempotence", "message.timeout.ms", "transactional.id", "linger.ms"];
         let config = properties.producer().unwrap();
         assert_eq!(texts(&config, &guarantees), ["all", "true", "0", "nothing", "nothing"]);
+        assert_eq!(properties.linger(), Some(Duration::from_millis(7)));
+        kafka.properties.insert("linger.ms".to_owned(), "1.5".to_owned());
+        assert!(Properties::new(&kafka).unwrap_err().contains("set one of them"));
+        kafka.properties.remove("queue.buffering.max.ms");
+        let properties_of = |kafka: &Kafka| Properties::new(kafka).unwrap();
+        assert_eq!(properties_of(&kafka).linger(), Some(Duration::from_micros(1500)));
+        assert_eq!(properties_of(&kafka).round(), Duration::from_micros(1200));
+        kafka.properties.clear();
+        assert_eq!((properties_of(&kafka).linger(), properties_of(&kafka).round()), (None, ROUND));
         assert_eq!(
             texts(&config, &["bootstrap.servers", "client.id", "batch.size"]),
             ["k1:9092,k2:9092", "mine", "nothing"]

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Group};
@@ -17,6 +19,9 @@ use crate::sink::settle::{
 };
 use crate::sink::{Receiver, SinkError};
 use crate::sys::{clock, disk};
+
+/// The library tells a timeout of its own at most so much later.
+const LATE: Duration = Duration::from_secs(1);
 
 /// A commit, on the thread that stores offsets.
 struct Attempt {
@@ -37,16 +42,33 @@ impl Attempt {
         let Number { this, previous } = self.number;
         // Also without the number it has to be known whether it was made.
         let number = if is_stored == IsStored::Yes { this } else { previous };
-        self.client.send_number(&self.group, Has { number, attempt: this }, self.timeout)?;
+        self.send_number(Has { number, attempt: this })?;
         self.client.commit(deadline, &self.is_gone)
+    }
+
+    /// The library may wait without end for the coordinator of the group, whatever the timeout says
+    /// (librdkafka issues 5456 and 5511): a thread of its own makes the call, and may be left. What
+    /// the call does afterwards is void, because the next client fences this one.
+    fn send_number(&self, has: Has) -> Result<(), Failure> {
+        let (client, group, timeout) = (self.client.clone(), self.group.clone(), self.timeout);
+        let (tell, outcome) = channel();
+        let call = move || {
+            // Nobody listens if it took too long.
+            let _ = tell.send(client.send_number(&group, has, timeout));
+        };
+        let failed = |why: String| Err(Failure::local(Kind::Delivery, why));
+        if let Err(error) = thread::Builder::new().name("kafka-number".to_owned()).spawn(call) {
+            return failed(format!("no thread for a commit: {error}"));
+        }
+        outcome.recv_timeout(timeout + LATE).unwrap_or_else(|_| {
+            failed(format!("no answer from the coordinator of the group {}", self.group.name))
+        })
     }
 }
 
 impl Receiver for KafkaSink {
     fn begin(&mut self, known: &Known) {
-        let identity = String::from_utf8_lossy(&known.identity).into_owned();
-        self.properties.names.identity.clone_from(&identity);
-        self.properties.identity = Some(identity);
+        self.properties.identify(String::from_utf8_lossy(&known.identity).into_owned());
         self.mode = Mode::Transactions(Some(Numbers::new(known)));
         self.connect(None);
     }
@@ -88,10 +110,12 @@ impl Receiver for KafkaSink {
         if is_restart_due {
             return self.lost();
         }
+        let (client, group) = (up.client.clone(), up.group.clone());
+        let is_begun = up.is_begun;
         if self.window.in_flight() > 0 {
+            self.push_all();
             return Settle::Wait;
         }
-        let (client, group) = (up.client.clone(), up.group.clone());
         let (Some(group), Mode::Transactions(Some(numbers))) = (group, &mut self.mode) else {
             return Settle::Wait;
         };
@@ -101,7 +125,7 @@ impl Receiver for KafkaSink {
             group,
             number,
             // Not if all that was accepted was left out.
-            is_begun: up.is_begun,
+            is_begun,
             timeout: self.properties.transaction_timeout(),
             is_gone: self.helper.is_gone.clone(),
         };

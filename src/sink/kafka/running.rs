@@ -2,18 +2,18 @@
 //!
 //! In: events, the time. Out: the state of the sink; the next client when one is lost.
 //! Always holds: while a commit is under way its client is kept, whatever is heard of it: the
-//! commit tells how it ends. A broker that throttles us only answers later: nothing is said about
-//! that.
+//! commit tells how it ends. A broker with a quota only answers later: that is a remark, and no
+//! failure.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::Heard;
-use super::failure::{Failure, Kind, is_about_size, is_refusal};
+use super::failure::{Failure, Kind, is_about_size, is_refusal, who};
 use super::helper::{Order, Outcome};
 use super::transactions::Has;
 use super::window::Fate;
-use super::{KafkaSink, LOCKED_OUT, Link, Mode, STALLED, Up};
+use super::{HELD_BACK, HELD_BACK_QUIET, KafkaSink, LOCKED_OUT, Link, Mode, Quota, STALLED, Up};
 
 /// A batch that was refused for its size is followed by ones that are so many times smaller.
 const SMALLER: u32 = 4;
@@ -35,6 +35,7 @@ impl KafkaSink {
 
     /// Something may be due.
     pub(super) fn look_at_the_time(&mut self, now: Instant) {
+        self.push(now);
         let Link::Up(up) = &self.link else {
             return;
         };
@@ -43,7 +44,8 @@ impl KafkaSink {
             self.window.forgive();
         }
         if self.waiting_since.is_some_and(|since| now >= since + STALLED) {
-            self.helper.diagnose(up.client.clone(), self.form.topic.clone());
+            let topic = self.properties.names.topic.clone();
+            self.helper.diagnose(up.client.clone(), topic);
             self.waiting_since = Some(now);
         }
         let is_locked_out = self.locked_out_since.is_some_and(|since| now >= since + LOCKED_OUT);
@@ -54,12 +56,7 @@ impl KafkaSink {
 
     /// Wants a client, not earlier than then.
     pub(super) fn connect(&mut self, not_before: Option<Instant>) {
-        let order = Order {
-            properties: self.properties.clone(),
-            topic: self.form.topic.clone(),
-            not_before,
-        };
-        self.helper.connect(order);
+        self.helper.connect(Order { properties: self.properties.clone(), not_before });
         self.link = Link::Connecting;
     }
 
@@ -89,7 +86,7 @@ impl KafkaSink {
 
     /// Records flow: what was wrong is over.
     pub(super) fn flows(&mut self) {
-        if self.refused_until.is_none() {
+        if self.outage.is_over() || !self.window.has_refused() {
             self.outage.ended();
             self.outage.backoff.reset();
             self.is_suspect = false;
@@ -115,7 +112,7 @@ impl KafkaSink {
                     return;
                 }
                 self.is_restart_due = self.window.bytes() > 0 && !self.is_asked();
-                if !self.is_suspect {
+                if !self.is_suspect && !self.window.has_refused() {
                     self.outage.found();
                     self.outage.backoff.reset();
                 }
@@ -194,6 +191,9 @@ impl KafkaSink {
             }
         }
         self.is_fatal |= heard.is_fatal;
+        if let Some(held_back) = heard.held_back {
+            self.held_back(held_back, now);
+        }
         match heard.failure {
             Some(failure) if failure.kind == Kind::Delivery => {
                 self.broken.get_or_insert(failure);
@@ -202,6 +202,30 @@ impl KafkaSink {
             None => {}
         }
         self.give_up_broken(now);
+    }
+
+    /// Statistics came: brokers delayed answers by this long.
+    fn held_back(&mut self, held_back: Duration, now: Instant) {
+        self.quota.held_back = held_back;
+        let is_quiet =
+            self.quota.logged_at.is_some_and(|at| now.duration_since(at) < HELD_BACK_QUIET);
+        if let Some(words) = self.quota_in_words().filter(|_| !is_quiet) {
+            self.quota.logged_at = Some(now);
+            tracing::warn!(output = %self.outage.output(), "{words}");
+        }
+    }
+
+    /// That a quota holds us back, if one does.
+    pub(super) fn quota_in_words(&self) -> Option<String> {
+        let Quota { held_back, .. } = self.quota;
+        (held_back >= HELD_BACK).then(|| {
+            format!(
+                "the brokers hold back answers by {} ms: a quota of {} (producer_byte_rate, \
+                request_percentage); records wait unless it is raised (kafka-configs.sh)",
+                held_back.as_millis(),
+                who(&self.properties.names)
+            )
+        })
     }
 
     /// A failure that the library tries to get over.

@@ -5,6 +5,7 @@
 //! the output or is left out, as the settings say; either is said, with file and offset.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -14,11 +15,23 @@ use rdkafka::producer::{BaseRecord, Producer};
 use super::failure::{Failure, is_refusal};
 use super::window::Fate;
 use super::{Form, KafkaSink, Link, Mode, REFUSED};
-use crate::config::{Header, OnRefused};
+use crate::config::{Header, OnRefused, name_of};
 use crate::sink::{Record, Records, Sent};
 
 /// Least time between two log lines about records that were left out.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// With more records on their way, others follow before these have arrived ...
+pub(super) const STREAM_RECORDS: usize = 4096;
+/// ... and so do as many bytes of them: nothing is gained by more.
+const STREAM_BYTES: usize = 64 * 1024;
+
+/// No more bytes are on their way at once: a commit waits for all of them, and slow brokers have to
+/// take them within the time of a transaction.
+const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Fewer bytes are all that there is: nothing is added to what is offered with them.
+const FEW_BYTES: usize = 16 * 1024;
 
 /// What became of one record.
 enum Taken {
@@ -30,10 +43,59 @@ enum Taken {
 }
 
 impl KafkaSink {
+    /// Whether records wait until those that are on their way have arrived. A partition answers one
+    /// request after the other, and so does a broker: more requests for a few records each would
+    /// only stand in a queue. So few records go in rounds.
+    pub(super) fn holds_back(&self, offered: usize, now: Instant) -> bool {
+        offered < STREAM_BYTES && self.are_few_on_their_way() && !self.is_in_round(now)
+    }
+
+    fn are_few_on_their_way(&self) -> bool {
+        (1..STREAM_RECORDS).contains(&self.window.in_flight())
+    }
+
+    /// All that is offered in a turn, at the same time, is in the same round.
+    fn is_in_round(&self, now: Instant) -> bool {
+        self.round_ends.is_some_and(|end| now <= end)
+    }
+
+    /// When the records of this round are sent, if that is still to be done.
+    pub(super) fn push_at(&self) -> Option<Instant> {
+        self.round_ends.filter(|_| self.is_push_due && self.are_few_on_their_way())
+    }
+
+    /// Has the library send the records of this round, if it is over.
+    pub(super) fn push(&mut self, now: Instant) {
+        if self.push_at().is_some_and(|_| !self.is_in_round(now)) {
+            self.push_all();
+        }
+    }
+
+    /// Has the library send all that it collects: nothing follows before that has arrived. A linger
+    /// in the settings is kept.
+    pub(super) fn push_all(&mut self) {
+        if let Link::Up(up) = &self.link
+            && self.is_collecting
+            && self.properties.linger().is_none()
+        {
+            (self.is_push_due, self.is_collecting) = (false, false);
+            self.helper.push(Arc::clone(&up.client));
+        }
+    }
+
     /// Takes as many as fit.
     pub(super) fn offer(&mut self, records: Records<'_>, now: Instant) -> Sent {
         let mut accepted = 0;
+        if self.window.in_flight() == 0 {
+            let is_pushed = self.properties.linger().is_none();
+            let are_few = is_pushed && records.bytes.len() < FEW_BYTES;
+            self.round_ends = Some(now + if are_few { Duration::ZERO } else { self.round });
+            self.is_push_due = is_pushed;
+        }
         for record in records.iter() {
+            if self.window.in_flight_bytes() >= IN_FLIGHT_BYTES_MAX {
+                break;
+            }
             match self.take(&record, now) {
                 Taken::Yes => accepted += record.bytes.len() + 1,
                 Taken::No => break,
@@ -48,6 +110,7 @@ impl KafkaSink {
             // Some may have arrived before a restart.
             self.window.acknowledge();
         }
+        self.push(now);
         if accepted > 0 { Sent::Accepted(accepted) } else { Sent::Blocked }
     }
 
@@ -64,6 +127,7 @@ impl KafkaSink {
         match self.produce(record) {
             Ok(()) => {
                 self.window.accept(bytes, Fate::Sent);
+                self.is_collecting = true;
                 self.waiting_since.get_or_insert(now);
                 Taken::Yes
             }
@@ -130,6 +194,7 @@ impl KafkaSink {
                 Taken::Yes
             }
             OnRefused::Block => {
+                self.window.hold(bytes, Fate::Refused);
                 if self.refused_until.is_none() {
                     let why = format!(
                         "topic {topic} refuses the record of {bytes} bytes at offset {offset} of \
@@ -137,7 +202,6 @@ impl KafkaSink {
                         [kafka.properties]), or set on_refused = \"skip\""
                     );
                     self.outage.failed(now, "a record is refused", io::Error::other(why));
-                    self.window.hold(bytes, Fate::Refused);
                     self.refused_until = Some(now + REFUSED);
                 }
                 Taken::No
@@ -164,11 +228,8 @@ impl Form {
                 Header::File => record.origin.file,
                 Header::Offset => offset,
             };
-            let (name, _) = Header::NAMES
-                .into_iter()
-                .find(|(_, known)| known == header)
-                .expect("every header has a name");
-            headers = headers.insert(RecordHeader { key: name, value: Some(value) });
+            let key = name_of(&Header::NAMES, header);
+            headers = headers.insert(RecordHeader { key, value: Some(value) });
         }
         Some(headers)
     }

@@ -44,6 +44,8 @@ pub(super) struct Window {
     /// How many of them are [`Fate::Sent`], and [`Fate::Failed`].
     sent: usize,
     failed: usize,
+    /// The bytes of those that are [`Fate::Sent`].
+    sent_bytes: u64,
 }
 
 impl Window {
@@ -55,6 +57,11 @@ impl Window {
     /// Records that were sent and have no report yet.
     pub(super) fn in_flight(&self) -> usize {
         self.sent
+    }
+
+    /// Their bytes.
+    pub(super) fn in_flight_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// Whether a record that was sent was not delivered.
@@ -89,7 +96,10 @@ impl Window {
         }
         self.accepted += 1;
         self.bytes += u64::from(bytes);
-        self.sent += usize::from(fate == Fate::Sent);
+        if fate == Fate::Sent {
+            self.sent += 1;
+            self.sent_bytes += u64::from(bytes);
+        }
     }
 
     /// The next record has this fate, and is not accepted.
@@ -99,6 +109,11 @@ impl Window {
             Some(known) => *known = entry,
             None => self.entries.push_back(entry),
         }
+    }
+
+    /// Whether a record was refused, and waits. Looks at all of them.
+    pub(super) fn has_refused(&self) -> bool {
+        self.entries.iter().any(|entry| entry.fate == Fate::Refused)
     }
 
     /// What was refused is tried again.
@@ -122,6 +137,7 @@ impl Window {
         };
         self.entries[at].fate = fate;
         self.sent -= 1;
+        self.sent_bytes -= u64::from(self.entries[at].bytes);
         self.failed += usize::from(fate != Fate::Delivered);
     }
 
@@ -142,16 +158,17 @@ impl Window {
         }
     }
 
-    /// All of it is acknowledged.
+    /// All that was accepted is acknowledged.
     pub(super) fn clear(&mut self) {
-        self.first += self.entries.len() as u64;
-        self.entries.clear();
-        (self.accepted, self.bytes, self.sent, self.failed) = (0, 0, 0, 0);
+        self.first += self.accepted as u64;
+        self.entries.drain(..self.accepted);
+        (self.accepted, self.bytes) = (0, 0);
+        self.give_up();
     }
 
     /// The client is given up: no report comes any more.
     pub(super) fn give_up(&mut self) {
-        (self.sent, self.failed) = (0, 0);
+        (self.sent, self.failed, self.sent_bytes) = (0, 0, 0);
     }
 
     /// All of it is offered again; `is_lost`: also what was delivered has to be sent again. Returns
@@ -167,9 +184,9 @@ impl Window {
                 entry.fate = Fate::Unsent;
             }
         }
-        let bytes = self.bytes;
-        (self.accepted, self.bytes, self.sent, self.failed) = (0, 0, 0, 0);
-        bytes
+        self.give_up();
+        self.accepted = 0;
+        std::mem::take(&mut self.bytes)
     }
 }
 
@@ -241,16 +258,22 @@ mod tests {
     #[test]
     fn a_record_that_is_held_is_not_accepted_and_its_fate_is_known_later() {
         let mut window = window_of(&[Fate::Sent]);
+        assert!(!window.has_refused());
         window.hold(10, Fate::Refused);
         assert_eq!((window.bytes(), window.next(10)), (10, Fate::Refused));
+        window.clear();
+        assert_eq!((window.bytes(), window.next(10), window.number()), (0, Fate::Refused, 1));
+        window.restart(true);
+        assert!(window.has_refused());
         window.forgive();
-        assert_eq!(window.next(10), Fate::Unsent);
+        assert_eq!((window.has_refused(), window.next(10)), (false, Fate::Unsent));
+        window.accept(10, Fate::Sent);
         window.accept(10, Fate::LeftOut);
         window.restart(true);
         window.accept(10, Fate::Sent);
         assert_eq!(window.next(10), Fate::LeftOut, "whatever is lost");
         window.accept(10, Fate::LeftOut);
         window.clear();
-        assert_eq!((window.bytes(), window.number()), (0, 2));
+        assert_eq!((window.bytes(), window.number()), (0, 3));
     }
 }

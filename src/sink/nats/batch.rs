@@ -199,7 +199,7 @@ mod tests {
     fn accept(waiting: &mut Collected, lines: &[(&str, u64, &str)]) -> usize {
         let (mut bytes, mut of, mut origins) = (Vec::new(), Vec::<Of>::new(), Origins::default());
         for (file, offset, line) in lines {
-            origins.push(&origin(file, "jobs.n7.a"));
+            origins.begin(&origin(file, "jobs.n7.a"));
             bytes.extend_from_slice(line.as_bytes());
             bytes.push(b'\n');
             of.push(origins.of(line.len() + 1, *offset, false));

@@ -285,6 +285,12 @@ fn explain_tls(error: &rustls::Error, server: &str, nats: &Nats) -> String {
                 None => "; ca_file tells whom to trust".to_owned(),
             }
         }
+        rustls::Error::InvalidCertificate(
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. },
+        ) => "; renew the certificate of the server, or set the clocks".to_owned(),
         rustls::Error::AlertReceived(_) => match &certificates.certificate_file {
             Some(path) => format!("; it does not accept certificate_file {}", path.display()),
             None => "; it may want a certificate of ours: certificate_file and key_file".to_owned(),

@@ -63,6 +63,8 @@ impl Failure {
 struct Shared {
     start: Option<Start>,
     waiting: Collected,
+    /// Messages that the thread took and the stream has not stored.
+    in_flight: u64,
     events: Vec<Event>,
     /// The loop was refused room.
     is_loop_waiting: bool,
@@ -131,6 +133,16 @@ impl Link {
         std::mem::take(&mut self.shared().events)
     }
 
+    /// The loop: how many messages the thread took and the stream has not stored.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.shared().in_flight
+    }
+
+    /// The thread: so many of them are left.
+    pub(super) fn set_in_flight(&self, messages: usize) {
+        self.shared().in_flight = messages as u64;
+    }
+
     /// The loop: whether the thread has ended, so that nothing happens any more.
     pub(super) fn has_thread_ended(&self) -> bool {
         self.shared().has_thread_ended
@@ -176,6 +188,7 @@ impl Link {
     fn taken(&self) -> Option<Batch> {
         let mut shared = self.shared();
         let batch = shared.waiting.take()?;
+        shared.in_flight = batch.messages.len() as u64;
         let is_loop_waiting = std::mem::take(&mut shared.is_loop_waiting);
         drop(shared);
         if is_loop_waiting {
@@ -213,7 +226,7 @@ mod tests {
 
     fn offer(link: &Link, count: usize) -> usize {
         let mut origins = Origins::default();
-        origins.push(&Origin { file: b"1-2-0", path: b"a", destination: b"jobs", key: b"" });
+        origins.begin(&Origin { file: b"1-2-0", path: b"a", destination: b"jobs", key: b"" });
         let of: Vec<Of> = (0..count).map(|at| origins.of(2, at as u64, false)).collect();
         link.accept(&Records::with_origins(&b"x\n".repeat(count), &of, &origins))
     }

@@ -101,8 +101,10 @@ pub enum Next {
     Stored(u64),
     /// It is not stored: send it again, expecting this sequence.
     Send(u64),
-    /// A batch of an earlier process with our state directory arrived after we asked for them. Its
-    /// messages are those behind `after`, up to `end`; leave its records out, then send again.
+    /// A batch of an earlier process with our state directory arrived after we asked for them, or
+    /// one of ours that we gave up: a leader without a quorum stores what it took when it has one
+    /// again. Its messages are those behind `after`, up to `end`; leave its records out, then send
+    /// again.
     Late {
         /// What we knew of.
         after: u64,
@@ -124,11 +126,12 @@ pub fn next(ours: &BatchName, expectation: &Expectation, last: &Last) -> Next {
     if last.sequence <= end {
         return Next::Send(last.sequence);
     }
-    let is_former = last
-        .batch
-        .as_ref()
-        .is_some_and(|batch| batch.identity == ours.identity && batch.run != ours.run);
+    let batch = last.batch.as_ref().filter(|batch| batch.identity == ours.identity);
+    let is_former = batch.is_some_and(|batch| batch.run != ours.run);
+    let is_given_up =
+        batch.is_some_and(|batch| batch.run == ours.run && batch.number < ours.number);
     match (has_stored, is_kept) {
+        _ if is_given_up => Next::Late { after: end, end: last.sequence },
         // Nothing is known about earlier runs, so their records may come twice.
         (false, false) => Next::Send(last.sequence),
         (false, true) if is_former => Next::Late { after: end, end: last.sequence },
@@ -233,7 +236,16 @@ mod tests {
         let other = BatchName { identity: "b".to_owned(), ..ours.clone() };
         assert_eq!(decided(&last(41, Some(other))), Next::Foreign);
         assert_eq!(decided(&last(41, Some(name(8, 9)))), Next::Foreign);
-        assert_eq!(decided(&last(41, Some(name(7, 2)))), Next::Foreign);
+        assert_eq!(decided(&last(41, Some(name(7, 4)))), Next::Foreign);
+    }
+
+    #[test]
+    fn a_batch_that_was_given_up_and_stored_late_is_not_of_somebody_else() {
+        for (has_stored, is_kept) in [(true, true), (true, false), (false, true), (false, false)] {
+            let known = Expectation { end: 40, has_stored, is_kept };
+            let decided = next(&name(7, 3), &known, &last(41, Some(name(7, 2))));
+            assert_eq!(decided, Next::Late { after: 40, end: 41 });
+        }
     }
 
     #[test]

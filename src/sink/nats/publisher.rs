@@ -154,7 +154,7 @@ impl Drop for End<'_> {
     }
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+pub(super) fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(RESOLVERS)
@@ -416,13 +416,12 @@ impl<'a> Publisher<'a> {
                 step();
                 Ok(())
             }
-            Err(Unstored::Passing(failure)) => {
-                if !is_silent {
-                    self.failed(false, failure);
-                }
+            Err(Unstored::Passing(_)) if is_silent => {
                 self.pause().await;
                 Ok(())
             }
+            // The stream may have other limits by now: it is looked at again.
+            Err(Unstored::Passing(failure)) => Err(Trouble::Retry(failure)),
             Err(Unstored::TooLarge) => {
                 self.messages_max = (work.count / 2).max(1);
                 (work.count, work.is_in_doubt) = (0, false);
@@ -453,6 +452,10 @@ impl<'a> Publisher<'a> {
             Next::Send(end) => {
                 expectation.end = end;
                 work.is_in_doubt = false;
+                if work.attempts > SILENT_ATTEMPTS {
+                    // Under another number it may have less, if the stream takes less now.
+                    work.count = 0;
+                }
             }
             Next::Late { after, end } => {
                 let files = requests.tail(stream, &name.identity, (after, end)).await?;
@@ -484,6 +487,7 @@ impl<'a> Publisher<'a> {
         expectation.end = sequence;
         expectation.has_stored = true;
         self.timeout = STORE_TIMEOUT;
+        self.link.set_in_flight(work.batch.messages.len());
         self.link.report(Event::Stored { bytes, end: sequence });
         self.well();
     }
@@ -534,6 +538,6 @@ async fn lost(
 }
 
 /// Bytes of a message, with its headers, that server and stream take.
-fn message_limit(client: &Client, stream: &Stream) -> usize {
+pub(super) fn message_limit(client: &Client, stream: &Stream) -> usize {
     stream.message_bytes_max.unwrap_or(usize::MAX).min(client.max_payload())
 }

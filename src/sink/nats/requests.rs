@@ -48,7 +48,17 @@ const NAME_IN_USE: u64 = 10058;
 /// last message unknown, a batch that began at another leader.
 const PASSING: [u64; 6] = [10071, 10164, 10008, 10009, 10163, 10176];
 const BATCH_TOO_LARGE: u64 = 10199;
+/// The stream, the account or the server has no room.
+const FULL: [u64; 4] = [10077, 10047, 10002, 10023];
 const NOT_ENABLED: [u64; 2] = [10039, 10076];
+
+/// What a look for the stream found.
+pub(super) enum Looked {
+    /// The answer about it.
+    There(Value),
+    /// There is none, and one of this name is to be made.
+    Missing(String),
+}
 
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +82,10 @@ pub(super) enum Unstored {
     Unknown(Failure),
     /// The connection is gone.
     Lost(Failure),
+}
+
+fn refused(why: String) -> Trouble {
+    Trouble::Retry(Failure::new(UNUSABLE, why))
 }
 
 /// An error in an answer of JetStream.
@@ -103,8 +117,8 @@ pub(super) struct Requests<'a> {
 impl Requests<'_> {
     /// An answer of the API.
     async fn ask(&self, subject: &str, question: Value) -> Result<Value, Trouble> {
-        let request =
-            Request::new().payload(question.to_string().into()).timeout(Some(ANSWER_TIMEOUT));
+        let payload = if question.is_null() { String::new() } else { question.to_string() };
+        let request = Request::new().payload(payload.into()).timeout(Some(ANSWER_TIMEOUT));
         let answer = match self.client.send_request(subject.to_owned(), request).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -141,7 +155,20 @@ impl Requests<'_> {
 
     /// The stream, if it can keep the promise. Makes it if it is missing and that is wanted.
     pub(super) async fn stream(&self) -> Result<Stream, Trouble> {
-        let refused = |why: String| Trouble::Retry(Failure::new(UNUSABLE, why));
+        let config = match self.look().await? {
+            Looked::There(answer) => answer["config"].clone(),
+            Looked::Missing(name) => self.make(&name).await?,
+        };
+        self.check(&config)
+    }
+
+    /// Whether the stream can keep the promise.
+    pub(super) fn check(&self, config: &Value) -> Result<Stream, Trouble> {
+        stream::check(config, self.filter).map_err(refused)
+    }
+
+    /// Looks for the stream. That it is missing is a failure, unless it may be made.
+    pub(super) async fn look(&self) -> Result<Looked, Trouble> {
         let info = self.client.server_info();
         if stream::is_too_old(&info.version) {
             return Err(refused(format!(
@@ -160,19 +187,34 @@ impl Requests<'_> {
             },
         };
         let answer = self.ask(&format!("$JS.API.STREAM.INFO.{name}"), json!({})).await?;
-        let config = match ApiError::of(&answer) {
-            None => answer["config"].clone(),
-            Some(error) if error.code == NO_STREAM && self.nats.create => self.make(&name).await?,
+        match ApiError::of(&answer) {
+            None => Ok(Looked::There(answer)),
+            Some(error) if error.code == NO_STREAM && self.nats.create => Ok(Looked::Missing(name)),
             Some(error) if error.code == NO_STREAM => {
                 let how = stream::how_to_make(&name, self.filter, self.nats.replicas);
-                return Err(refused(match &self.nats.stream {
+                Err(refused(match &self.nats.stream {
                     Some(name) => format!("there is no stream {name}: {how}"),
                     None => format!("no stream stores {}: {how}", self.filter),
-                }));
+                }))
             }
-            Some(error) => return Err(Self::unusable(&error)),
-        };
-        stream::check(&config, self.filter).map_err(refused)
+            Some(error) => Err(Self::unusable(&error)),
+        }
+    }
+
+    /// Whether the server lets us publish our subjects, as far as it says so.
+    pub(super) async fn may_publish(&self) -> Result<bool, Trouble> {
+        let answer = self.ask("$SYS.REQ.USER.INFO", Value::Null).await?;
+        Ok(stream::may_publish(&answer["data"]["permissions"], self.filter))
+    }
+
+    /// How much our account has stored, and how much it may, if there is a limit.
+    pub(super) async fn account(&self) -> Result<Option<(u64, u64)>, Trouble> {
+        let answer = self.ask("$JS.API.INFO", Value::Null).await?;
+        if let Some(error) = ApiError::of(&answer) {
+            return Err(Self::unusable(&error));
+        }
+        let limit = answer["limits"]["max_storage"].as_u64().filter(|&bytes| bytes > 0);
+        Ok(answer["storage"].as_u64().zip(limit))
     }
 
     /// The one stream that stores our subjects.
@@ -370,6 +412,11 @@ fn judge(answer: &[u8], attempt: &str) -> Result<u64, Unstored> {
         return Err(match error.code {
             code if PASSING.contains(&code) => Unstored::Passing(failed(error.text)),
             BATCH_TOO_LARGE => Unstored::TooLarge,
+            code if FULL.contains(&code) => Unstored::Refused(failed(format!(
+                "{}: raise max_bytes and max_msgs of the stream or the storage of our account, or \
+                make room",
+                error.text
+            ))),
             _ => Unstored::Refused(failed(error.text)),
         });
     }
@@ -447,7 +494,9 @@ mod tests {
         assert!(matches!(error(10176), Err(Unstored::Passing(_))));
         assert_eq!(error(10199), Err(Unstored::TooLarge));
         let Err(Unstored::Refused(failure)) = error(10077) else { panic!("it is refused") };
-        assert_eq!(failure.why, "no (10077)");
+        assert!(failure.why.starts_with("no (10077): raise max_bytes"), "{failure:?}");
+        let Err(Unstored::Refused(failure)) = error(10054) else { panic!("it is refused") };
+        assert_eq!(failure.why, "no (10054)");
     }
 
     #[test]

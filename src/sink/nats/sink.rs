@@ -49,6 +49,8 @@ pub(in crate::sink) struct NatsSink {
     is_up: bool,
     /// Connections that were made.
     connections: u64,
+    /// Batches that the stream stored.
+    batches: u64,
     /// Records that were left out; how many of them since the last log line, and when that was.
     refused: u64,
     refused_since: u64,
@@ -101,6 +103,7 @@ impl NatsSink {
             outage,
             is_up: false,
             connections: 0,
+            batches: 0,
             refused: 0,
             refused_since: 0,
             refused_at: None,
@@ -124,6 +127,7 @@ impl NatsSink {
                 self.positions.stored(0, end);
             }
             Event::Stored { bytes, end } => {
+                self.batches += 1;
                 self.stored += bytes;
                 assert!(self.stored <= self.accepted, "only accepted records are stored");
                 if self.is_kept {
@@ -202,6 +206,8 @@ impl Sink for NatsSink {
             is_connected: self.is_up && state.is_connected,
             reconnects: self.connections.saturating_sub(1),
             refused: self.refused,
+            in_flight: self.link.in_flight(),
+            batches: self.batches,
             ..state
         }
     }

@@ -81,6 +81,16 @@ fn covers(pattern: &str, filter: &str) -> bool {
     }
 }
 
+/// Whether these permissions of a user allow to publish all subjects of `filter`.
+pub(super) fn may_publish(permissions: &Value, filter: &str) -> bool {
+    let patterns = |key: &str| permissions["publish"][key].as_array().cloned().unwrap_or_default();
+    let has_one = |patterns: &[Value]| {
+        patterns.iter().filter_map(Value::as_str).any(|pattern| covers(pattern, filter))
+    };
+    let allowed = patterns("allow");
+    (allowed.is_empty() || has_one(&allowed)) && !has_one(&patterns("deny"))
+}
+
 /// The subjects of a stream for manytails on many hosts: `jobs.>` for `jobs.node7.>`.
 fn subjects_for(filter: &str) -> String {
     match filter.split_once('.') {
@@ -185,6 +195,20 @@ mod tests {
             ("jobs.n7.>", "jobs.n7", false),
         ] {
             assert_eq!(covers(pattern, filter), expected, "{pattern} {filter}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_published_is_what_is_allowed_and_not_denied() {
+        for (permissions, expected) in [
+            (json!(null), true),
+            (json!({"publish": {"deny": ["other.>"]}}), true),
+            (json!({"publish": {"deny": ["jobs.>"]}}), false),
+            (json!({"publish": {"allow": ["$JS.API.>", "jobs.*.>"]}}), true),
+            (json!({"publish": {"allow": ["$JS.API.>"]}}), false),
+            (json!({"publish": {"allow": [">"], "deny": ["jobs.n7.>"]}}), false),
+        ] {
+            assert_eq!(may_publish(&permissions, "jobs.n7.>"), expected, "{permissions}");
         }
     }
 

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::Request;
+use super::{Input, Request};
 use crate::file_systems::FileSystemType;
 use crate::names::split_path;
 use crate::patterns::{Patterns, Refused};
@@ -51,6 +51,19 @@ pub(super) struct PathFacts {
     pub(super) files: u64,
     /// What is not followed there.
     pub(super) left_out: Vec<LeftOut>,
+    /// The input, from 1 on, if there are several.
+    pub(super) input: Option<usize>,
+    /// What the pattern for jobs makes of the files, if there is one.
+    pub(super) jobs: Option<JobFacts>,
+}
+
+/// What the pattern for jobs makes of files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct JobFacts {
+    pub(super) matched: u64,
+    pub(super) others: u64,
+    /// The paths below PATH of the first of the others.
+    pub(super) names: Vec<String>,
 }
 
 /// Files and directories that are not followed for the same reason.
@@ -120,8 +133,9 @@ pub(super) fn survey(request: &Request) -> Survey {
         linked: HashSet::new(),
         devices: HashMap::new(),
         below: Vec::new(),
-        patterns: None,
+        input: &request.inputs[0],
         left_out: Vec::new(),
+        jobs: None,
     };
     if let Some(directory) = &request.state_dir
         && let Ok(found) = walk.fs.stat(directory.as_os_str().as_bytes(), Links::Follow)
@@ -133,14 +147,15 @@ pub(super) fn survey(request: &Request) -> Survey {
     let mut paths: Vec<_> = request
         .inputs
         .iter()
-        .flat_map(|input| input.paths.iter().map(|path| (path, &input.patterns)))
+        .zip(1..)
+        .flat_map(|(input, number)| input.paths.iter().map(move |path| (path, input, number)))
         .enumerate()
         .collect();
-    paths.sort_by_key(|(_, (path, _))| Reverse(walk.depth(path)));
+    paths.sort_by_key(|(_, (path, _, _))| Reverse(walk.depth(path)));
     let mut order = Vec::new();
-    for (at, (path, patterns)) in paths {
-        walk.patterns = Some(patterns);
-        walk.path(path);
+    for (at, (path, input, number)) in paths {
+        walk.input = input;
+        walk.path(path, (request.inputs.len() > 1).then_some(number));
         order.push(at);
     }
     let found = std::mem::take(&mut walk.found.paths);
@@ -162,10 +177,12 @@ struct Walk<'a> {
     devices: HashMap<u64, usize>,
     /// Directories that are still to be listed.
     below: Vec<Below>,
-    /// The patterns of the current input.
-    patterns: Option<&'a Patterns>,
+    /// The input of the current PATH.
+    input: &'a Input,
     /// What is not followed below the current PATH.
     left_out: Vec<LeftOut>,
+    /// What the pattern for jobs makes of the files there.
+    jobs: Option<JobFacts>,
 }
 
 /// A directory that is still to be listed.
@@ -179,7 +196,8 @@ struct Below {
 }
 
 impl Walk<'_> {
-    fn path(&mut self, path: &[u8]) {
+    fn path(&mut self, path: &[u8], number: Option<usize>) {
+        self.jobs = self.input.job.is_some().then(JobFacts::default);
         let before = (self.found.directories, self.found.files);
         let kind = match self.fs.stat(path, Links::Follow) {
             Err(error)
@@ -216,6 +234,8 @@ impl Walk<'_> {
             directories,
             files,
             left_out,
+            input: number,
+            jobs: self.jobs.take().filter(|jobs| jobs.matched + jobs.others > 0),
         });
     }
 
@@ -226,7 +246,7 @@ impl Walk<'_> {
     }
 
     fn patterns(&self) -> &Patterns {
-        self.patterns.expect("a PATH is of an input")
+        &self.input.patterns
     }
 
     fn leave_out(&mut self, why: String, below: &[u8]) {
@@ -260,7 +280,7 @@ impl Walk<'_> {
                 self.count_directory(place);
             }
             if self.linked.insert(inode) {
-                self.count_file(place, name);
+                self.count_file(place, name, name);
                 self.ask(path, Links::Follow);
             }
         }
@@ -330,7 +350,7 @@ impl Walk<'_> {
             match kind {
                 FileKind::Regular if self.is_left_out(&name, below) => {}
                 FileKind::Regular => {
-                    self.count_file(place, &name);
+                    self.count_file(place, &name, below);
                     if files % SAMPLE_EVERY == 0 {
                         self.ask(&full, beneath);
                     }
@@ -380,7 +400,7 @@ impl Walk<'_> {
                     && self.linked.insert((target.id.device, target.id.inode)) =>
             {
                 let place = self.file_system(target.id.device, full, links);
-                self.count_file(place, name);
+                self.count_file(place, name, &full[prefix_len..]);
                 self.ask(full, links);
             }
             _ => {}
@@ -406,10 +426,21 @@ impl Walk<'_> {
         self.found.file_systems[place].directories += 1;
     }
 
-    fn count_file(&mut self, place: usize, name: &[u8]) {
+    /// `below`: its path below PATH.
+    fn count_file(&mut self, place: usize, name: &[u8], below: &[u8]) {
         self.found.files += 1;
         self.found.name_bytes += name.len() as u64;
         self.found.file_systems[place].files += 1;
+        if let (Some(pattern), Some(jobs)) = (&self.input.job, &mut self.jobs) {
+            if pattern.is_match(pattern.text_of(name, below)) {
+                jobs.matched += 1;
+            } else {
+                jobs.others += 1;
+                if jobs.names.len() < NAMES_MAX {
+                    jobs.names.push(shown(below));
+                }
+            }
+        }
     }
 
     /// Checks whether a file may be read.

@@ -15,7 +15,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::verdict::{Finding, Verdict};
-use crate::config::{Metrics, Output};
+use crate::config::{Config, Metrics, Output};
+use crate::sink::{self, Brokers, Found};
 use crate::status::numbers::{bytes_text, words};
 use crate::sys::host::{self, Wanted};
 use crate::sys::{descriptor, lock, trust};
@@ -30,8 +31,31 @@ fn bad(verdict: Verdict, about: &'static str, what: String, remedy: &str) -> Fin
     Finding::bad(verdict, about, what, remedy)
 }
 
-/// Tries an output.
-pub(crate) fn output(output: &Output) -> Vec<Finding> {
+/// Tries the output of a run.
+pub(super) fn output(config: &Config) -> Vec<Finding> {
+    let output = &config.output;
+    match output {
+        Output::Kafka(_) | Output::Nats(_) => broker(config),
+        other => simple(other),
+    }
+}
+
+/// Tries a broker.
+fn broker(config: &Config) -> Vec<Finding> {
+    const WAIT: &str = "mend that before the start: records would wait for it";
+    let named = |text: &str| format!("{}: {text}", config.output);
+    let finding = |found| match found {
+        Found::Well(text) => Finding::ok("output", named(&text)),
+        Found::Doubtful(text, remedy) => bad(Verdict::Warning, "output", named(&text), &remedy),
+        Found::Wrong(text) => bad(Verdict::Problem, "output", named(&text), WAIT),
+    };
+    let longest = config.engine.record_bytes_max();
+    let found = sink::try_out(&config.output, &Brokers::of(config), longest);
+    found.into_iter().map(finding).collect()
+}
+
+/// Tries an output that is no broker.
+fn simple(output: &Output) -> Vec<Finding> {
     match output {
         Output::Descriptor(_) => vec![Finding::ok(
             "output",
@@ -46,9 +70,7 @@ pub(crate) fn output(output: &Output) -> Vec<Finding> {
         Output::File(path) => file(output, path),
         Output::Unix(path) => vec![unix(output, path)],
         Output::Tcp(address) => vec![tcp(output, address)],
-        Output::Kafka(_) | Output::Nats(_) => {
-            vec![Finding::ok("output", format!("{output}: a broker; not tried"))]
-        }
+        Output::Kafka(_) | Output::Nats(_) => Vec::new(),
     }
 }
 
@@ -266,22 +288,22 @@ mod tests {
     fn a_receiver_that_is_there_is_told_from_one_that_is_not() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("sock");
-        assert_eq!(verdicts(&output(&Output::Unix(path.clone()))), [Verdict::Problem]);
+        assert_eq!(verdicts(&simple(&Output::Unix(path.clone()))), [Verdict::Problem]);
         let listener = UnixListener::bind(&path).expect("a socket");
-        assert_eq!(verdicts(&output(&Output::Unix(path.clone()))), [Verdict::Ok]);
+        assert_eq!(verdicts(&simple(&Output::Unix(path.clone()))), [Verdict::Ok]);
         drop(listener);
         assert_eq!(
-            verdicts(&output(&Output::Unix(path.clone()))),
+            verdicts(&simple(&Output::Unix(path.clone()))),
             [Verdict::Problem],
             "nobody listens"
         );
-        assert!(output(&Output::File(path))[0].finding.contains("it is a socket"));
+        assert!(simple(&Output::File(path))[0].finding.contains("it is a socket"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address").to_string();
-        assert_eq!(verdicts(&output(&Output::Tcp(address.clone()))), [Verdict::Ok]);
+        assert_eq!(verdicts(&simple(&Output::Tcp(address.clone()))), [Verdict::Ok]);
         assert_eq!(metrics(&Metrics::Tcp(address.clone())).verdict, Verdict::Warning);
         drop(listener);
-        assert_eq!(verdicts(&output(&Output::Tcp(address.clone()))), [Verdict::Problem]);
+        assert_eq!(verdicts(&simple(&Output::Tcp(address.clone()))), [Verdict::Problem]);
         assert_eq!(metrics(&Metrics::Tcp(address)).verdict, Verdict::Ok);
     }
 
@@ -289,7 +311,7 @@ mod tests {
     fn a_file_is_tried_without_being_made_or_kept_locked() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("out");
-        let found = output(&Output::File(path.clone()));
+        let found = simple(&Output::File(path.clone()));
         assert!(
             found[0].verdict == Verdict::Ok && found[0].finding.contains("would be made"),
             "{found:?}"
@@ -297,13 +319,13 @@ mod tests {
         assert!(!path.exists());
         std::fs::write(&path, "").expect("write");
         for _ in 0..2 {
-            assert_eq!(output(&Output::File(path.clone()))[0].verdict, Verdict::Ok);
+            assert_eq!(simple(&Output::File(path.clone()))[0].verdict, Verdict::Ok);
         }
         assert_eq!(
-            output(&Output::File(directory.path().join("none/out")))[0].verdict,
+            simple(&Output::File(directory.path().join("none/out")))[0].verdict,
             Verdict::Problem
         );
-        assert_eq!(output(&Output::File(directory.path().to_owned()))[0].verdict, Verdict::Problem);
+        assert_eq!(simple(&Output::File(directory.path().to_owned()))[0].verdict, Verdict::Problem);
         assert_eq!(
             control_socket(&directory.path().join("none/control.sock")).verdict,
             Verdict::Problem

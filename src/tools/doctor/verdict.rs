@@ -85,7 +85,7 @@ pub(super) fn judge(
     let mut findings: Vec<Finding> = survey
         .paths
         .iter()
-        .flat_map(|facts| [Some(trees::path(facts)), trees::left_out(facts)])
+        .flat_map(|facts| [Some(trees::path(facts)), trees::left_out(facts), trees::jobs(facts)])
         .flatten()
         .collect();
     findings.extend((survey.special > 0).then(|| trees::special(survey.special)));

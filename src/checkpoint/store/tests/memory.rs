@@ -348,6 +348,19 @@ impl Disk for Memory {
         }
     }
 
+    fn overwrite(&mut self, file: &usize, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if self.changing_call().is_some() {
+            return Err(broken());
+        }
+        let mut inner = self.get_mut();
+        let written = bytes.len().min(inner.write_max);
+        let inode = &mut inner.inodes[*file];
+        let range = offset as usize..offset as usize + written;
+        inode.cache[range.clone()].copy_from_slice(&bytes[..written]);
+        inode.is_dirty[range].fill(true);
+        Ok(written)
+    }
+
     fn truncate(&mut self, file: &usize, len: u64) -> io::Result<()> {
         if self.changing_call().is_some() {
             return Err(broken());

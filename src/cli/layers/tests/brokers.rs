@@ -294,6 +294,16 @@ fn what_a_broker_does_not_promise_is_a_warning() {
     let sasl = "security = 'sasl'\nsasl = 'PLAIN'\nuser = 'u'\npassword_file = 'p'";
     let [warning] = &warnings(with_table(KAFKA, sasl), &[])[..] else { panic!("one warning") };
     assert!(warning.contains("everybody on the way can read the password"), "{warning}");
+    for (arguments, properties, expected) in [
+        (&["--max-line-bytes=128KiB"][..], "", 0),
+        (&["--max-line-bytes=1MiB"], "", 1),
+        (&["--max-line-bytes=1MiB", "--format=raw"], "", 1),
+        (&["--max-line-bytes=1MiB"], "properties = { \"message.max.bytes\" = \"9000000\" }", 0),
+    ] {
+        let warnings = warnings(with_table(KAFKA, properties), arguments);
+        let count = warnings.iter().filter(|warning| warning.contains("a record can have")).count();
+        assert_eq!(count, expected, "{arguments:?}: {warnings:?}");
+    }
     let unused = with_table(KAFKA, "[nats]\nservers = ['n:1']");
     let place = unused.path("main.toml").display().to_string();
     let expected = format!("[nats] ({place}:6) changes nothing: the output is kafka:jobs");

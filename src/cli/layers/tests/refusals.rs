@@ -131,6 +131,24 @@ fn what_does_not_fit_together_is_refused_where_it_was_said() {
             "main.toml:2: paths: a PATH is empty; write . for the current directory",
         ),
         (
+            "[[input]]\npaths = ['A']\n[[input]]\npaths = ['B']\ncarriage_return = 'latest'",
+            &[],
+            "main.toml:5: carriage_return: `latest` needs a format that can say what ends a record, \
+            and the format is text: set `format = \"json\"`, or leave this out",
+        ),
+        (
+            "paths = ['D']\nformat = 'raw'\ncarriage_return = 'split'",
+            &[],
+            "main.toml:3: carriage_return: `split` needs a format that can say what ends a record, \
+            and the format is raw: set `format = \"json\"`, or leave this out",
+        ),
+        (
+            "paths = ['D']\njob = '(?P<id>a)(?P<uid>b)'\nuid = true",
+            &[],
+            "main.toml:2: job: has a group `uid`, and `uid = true` adds a field of this name: \
+            rename the group, or leave one of the two out",
+        ),
+        (
             "",
             &[],
             "main.toml: nothing to follow: it needs `paths` or an [[input]] table, or the command \

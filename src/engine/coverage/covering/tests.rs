@@ -1,7 +1,7 @@
 //! Which input a name belongs to, in trees with several PATHs.
 
 use super::*;
-use crate::config::{Binary, Format, InputConfig};
+use crate::config::{Binary, CarriageReturn, Format, InputConfig, JobRules};
 use crate::engine::namespace::tree::Role;
 use crate::patterns::Patterns;
 
@@ -14,6 +14,8 @@ fn covering(inputs: &[(&[&str], &[&str], &[&str])]) -> (Coverage, Tree) {
         patterns: Patterns::new(&texts(include), &texts(exclude), false).unwrap(),
         from: StartAt::Beginning,
         binary: Binary::Deliver,
+        carriage_return: CarriageReturn::Data,
+        job: JobRules::default(),
         labels: Vec::new(),
     });
     let told = coverage.inputs.replace(configs.collect(), |_| Vec::new(), true);

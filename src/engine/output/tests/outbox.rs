@@ -62,7 +62,7 @@ fn a_lost_receiver_gets_all_it_did_not_acknowledge_from_the_start_of_a_record() 
         [(0, 11), (1, 9), (2, 9), (3, 5), (6, 5), (7, 3), (8, 3), (9, 0), (11, 0), (99, 0)]
     {
         let mut outbox = in_flight(FakeSink::new(), &batches);
-        assert_eq!(outbox.accepted(), stream.len() as u64);
+        assert_eq!(outbox.taken(), stream.len() as u64);
         outbox.sink_mut().restart = Some(unacknowledged);
         // The first call finds the loss.
         outbox.set_ready(now());
@@ -70,6 +70,8 @@ fn a_lost_receiver_gets_all_it_did_not_acknowledge_from_the_start_of_a_record() 
         outbox.send(now()).unwrap();
         let again = &outbox.sink().taken[stream.len()..];
         assert_eq!(again, &stream.as_bytes()[again_from..], "{unacknowledged} were lost");
+        let taken = (stream.len() + again.len()) as u64;
+        assert_eq!(outbox.taken(), taken, "what was taken again is something to commit");
         assert_eq!(acked(&mut outbox), [3, 6, 2], "each file is acknowledged once");
         assert!(outbox.is_empty());
     }
@@ -113,7 +115,7 @@ fn of_a_span_that_was_taken_in_part_the_whole_records_count() {
         let (mut outbox, keys) = (Outbox::new(FakeSink { room, ..FakeSink::new() }), keys(1));
         put(&mut outbox, keys[0], 100, "a\nbb\ncc\n", is_plain);
         outbox.send(now()).unwrap();
-        assert_eq!(outbox.accepted(), room as u64);
+        assert_eq!(outbox.taken(), room as u64);
         let reached = outbox.acknowledge_part(format);
         assert_eq!(reached.map(|reached| reached.offset), expected.map(|end| 100 + end));
         assert!(
@@ -127,12 +129,12 @@ fn of_a_span_that_was_taken_in_part_the_whole_records_count() {
 
 #[test]
 fn what_a_file_gives_back_is_offered_again() {
-    for (gives_back, accepted) in [(true, 3), (false, 6)] {
+    for (gives_back, unsent) in [(true, 6), (false, 3)] {
         let sink = FakeSink { room: 6, gives_back, ..FakeSink::new() };
         let mut outbox = in_flight(sink, &["aa\n", "b\nccc\n"]);
         assert_eq!(acked(&mut outbox), [3]);
         outbox.withdraw();
-        assert_eq!((outbox.sink().withdrawn, outbox.accepted()), (3, accepted));
+        assert_eq!((outbox.sink().withdrawn, outbox.unsent()), (3, unsent));
         assert_eq!(outbox.point(Format::Raw).stored.unwrap().len, 3, "less what is not whole");
         assert_eq!(outbox.is_at_boundary(), gives_back, "`c` was in the middle of a record");
     }

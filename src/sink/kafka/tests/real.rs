@@ -3,17 +3,24 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 
 use super::*;
 use crate::sink::tests::skipping::skip;
 
+/// Tests take turns: each may kill nodes, and expects the others to be there.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A cluster that runs.
 struct Cluster {
     directory: String,
     bootstrap: String,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
@@ -26,7 +33,8 @@ impl Cluster {
             std::fs::read_to_string(Path::new(&directory).join("ports")).expect("a cluster");
         let first: u16 = ports.trim().parse().expect("a port");
         let addresses: Vec<_> = (1..=3).map(|node| format!("127.0.0.1:{}", first + node)).collect();
-        Some(Cluster { directory, bootstrap: addresses.join(",") })
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Cluster { directory, bootstrap: addresses.join(","), _turn: turn })
     }
 
     fn settings(&self) -> Kafka {
@@ -34,15 +42,27 @@ impl Cluster {
         Kafka { brokers, ..Kafka::default() }
     }
 
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).create().expect("an admin client")
+    }
+
     fn create(&self, topic: &str, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.bootstrap)
-            .create()
-            .expect("an admin client");
+        let admin = self.admin();
         let topic = NewTopic::new(topic, 4, TopicReplication::Fixed(3));
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = admin.create_topics([&topic], &AdminOptions::new());
         let results = futures_lite(created).expect("an answer");
+        results.into_iter().for_each(|result| _ = result.expect("a topic"));
+    }
+
+    /// From now on the topic has these settings, and no others.
+    fn alter(&self, topic: &str, settings: &[(&str, &str)]) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let change = settings.iter().fold(change, |change, (name, value)| change.set(name, value));
+        let admin = self.admin();
+        let altered = admin.alter_configs([&change], &AdminOptions::new());
+        let results = futures_lite(altered).expect("an answer");
         results.into_iter().for_each(|result| _ = result.expect("a topic"));
     }
 
@@ -317,6 +337,34 @@ fn a_record_that_the_brokers_refuse_is_left_out_alone_and_batches_get_smaller() 
         }
         assert!(numbers.into_iter().eq((0..2000).filter(|&number| number != 1234)));
     }
+}
+
+#[test]
+fn a_record_that_the_brokers_refuse_is_a_failure_until_they_take_it_and_not_longer() {
+    let Some(cluster) = Cluster::find() else { return };
+    let topic = name_of("held");
+    cluster.create(&topic, &[("max.message.bytes", "20000")]);
+    let mut settings = cluster.settings();
+    // A record that is larger than a batch is known to be too large by itself.
+    settings.properties.insert("batch.size".to_owned(), "10000".to_owned());
+    let mut driver = open(&settings, &topic, Some(journal("held"))).unwrap();
+    driver.add(&topic, 100);
+    driver.records[50].2 = format!("{}50", "x".repeat(30_000));
+    driver.until("those before it are committed", |driver| {
+        driver.try_commit();
+        driver.journal.reached == 50 && driver.commit.is_none()
+    });
+    let is_refused = |driver: &Driver| driver.failure().contains("a record is refused");
+    let errors = driver.sink.state().errors;
+    driver.until("it was tried again in vain", |driver| {
+        driver.try_commit();
+        assert!(is_refused(driver), "{:?}", driver.sink.state());
+        driver.sink.state().errors > errors
+    });
+    cluster.alter(&topic, &[("max.message.bytes", "100000")]);
+    driver.until_all_is_committed();
+    assert_eq!(driver.failure(), "");
+    assert_exactly_once(&consume(&cluster.bootstrap, &topic, "read_committed"), 100);
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Output {
 
     fn offer(&mut self, line: &str) {
         let mut origins = Origins::default();
-        origins.push(&Origin {
+        origins.begin(&Origin {
             file: b"fd01-1-0",
             path: b"/jobs/a.log",
             destination: b"jobs.n7.a",

@@ -151,7 +151,8 @@ fn what_a_dead_process_sent_and_what_arrives_after_its_successor_asked_is_not_re
         Life::begin(&short).run_to_end();
         let plan = Plan { lines: 90, ..short };
         let mut former = Life::begin(&plan);
-        former.until("it is up", |life| life.state().is_connected);
+        // Connected is not enough: it has questions then, and sends nothing before their answers.
+        former.until_asked();
         // Nothing of this arrives while it lives: it is as if the network was slow.
         proxy.hold();
         former.until("it has sent", |_| proxy.held() > 100_000);

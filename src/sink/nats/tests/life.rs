@@ -17,7 +17,7 @@ use mio::{Events, Poll, Token};
 use super::raw::Stored;
 use super::{PATIENCE, step};
 use crate::config::{Alphabet, Format, Kafka, Nats, Routes, Template};
-use crate::lines::Line;
+use crate::lines::{End, Line};
 use crate::record::{Encoder, Source};
 use crate::sink::nats::NatsSink;
 use crate::sink::nats::protocol::{FILE_HEADER, OFFSET_HEADER};
@@ -337,7 +337,7 @@ impl Life {
             self.encode(file, offset, &text, &mut bytes);
             let (id, subject) =
                 (format!("fd01-{:x}-0", file + 1), format!("jobs.{}.f{file}", self.plan.host));
-            origins.push(&Origin {
+            origins.begin(&Origin {
                 file: id.as_bytes(),
                 path: id.as_bytes(),
                 destination: subject.as_bytes(),
@@ -377,9 +377,10 @@ impl Life {
             inode: file as u64 + 1,
             generation: 0,
             labels: &[],
+            job: &[],
             read_at: clock::now().wall,
         });
-        self.encoder.encode(&Line { bytes: text.as_bytes(), offset, ended: true }, out);
+        self.encoder.encode(&Line { bytes: text.as_bytes(), offset, end: End::Newline }, out);
     }
 
     pub(super) fn is_done(&self) -> bool {

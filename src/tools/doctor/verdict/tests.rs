@@ -6,7 +6,9 @@ use crate::file_systems::FileSystemType;
 use crate::status::numbers::{bytes_text, count};
 use crate::sys::host::{InotifyUse, Limit, Space};
 use crate::sys::trust::Shared;
-use crate::tools::doctor::survey::{FileSystemFacts, LeftOut, PathFacts, PathKind, Trouble};
+use crate::tools::doctor::survey::{
+    FileSystemFacts, JobFacts, LeftOut, PathFacts, PathKind, Trouble,
+};
 use crate::tools::doctor::system::{Condition, StateFacts};
 use std::path::PathBuf;
 
@@ -22,6 +24,8 @@ fn survey() -> Survey {
             directories: 100,
             files: 5_000,
             left_out: Vec::new(),
+            input: None,
+            jobs: None,
         }],
         file_systems: vec![FileSystemFacts {
             kind: Some(EXT4),
@@ -69,6 +73,33 @@ fn mounts_of_users_are_a_warning_that_names_them() {
             && finding.finding.contains("/jobs/user/mount"),
         "{finding:?}"
     );
+}
+
+#[test]
+fn a_pattern_for_jobs_that_matches_nothing_is_a_warning_and_the_others_are_counted_and_named() {
+    let with = |matched, others, names: &[&str]| {
+        let mut survey = survey();
+        survey.paths[0].input = Some(2);
+        survey.paths[0].jobs = Some(JobFacts {
+            matched,
+            others,
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+        });
+        survey
+    };
+    let found = judge(&with(4_998, 2, &["a.log", "b.log"]), &system(), None);
+    let jobs = found.iter().find(|finding| finding.about == "jobs").unwrap();
+    assert_eq!(
+        (jobs.verdict, &*jobs.finding),
+        (
+            Verdict::Ok,
+            "/jobs (input 2): the pattern for jobs matches 4,998 of 5,000 files, but not a.log, \
+            b.log"
+        )
+    );
+    let none = the_trouble(&with(0, 7, &["a", "b", "c", "d", "e"]), &system());
+    assert_eq!((none.verdict, none.about), (Verdict::Warning, "jobs"));
+    assert!(none.finding.ends_with("0 of 7 files, but not a, b, c, d, e and 2 more"), "{none:?}");
 }
 
 #[test]

@@ -19,8 +19,14 @@ const LOOKS_PER_SECOND: u64 = 1_000;
 const READ_REMEDY: &str = "run as a user who can read them, or give the service \
     CAP_DAC_READ_SEARCH (AmbientCapabilities= of systemd)";
 
+/// The PATH, with the number of its input if there are several.
+fn name_of(facts: &PathFacts) -> String {
+    let path = shown(&facts.path);
+    facts.input.map_or(path.clone(), |number| format!("{path} (input {number})"))
+}
+
 pub(super) fn path(facts: &PathFacts) -> Finding {
-    let name = shown(&facts.path);
+    let name = name_of(facts);
     let problem = |what: &str, remedy: &str| {
         Finding::bad(Verdict::Problem, "path", format!("{name}: {what}"), remedy)
     };
@@ -76,7 +82,36 @@ pub(super) fn left_out(facts: &PathFacts) -> Option<Finding> {
         })
         .collect();
     (!words.is_empty())
-        .then(|| Finding::ok("left out", format!("{}: {}", shown(&facts.path), words.join("; "))))
+        .then(|| Finding::ok("left out", format!("{}: {}", name_of(facts), words.join("; "))))
+}
+
+/// What the pattern for jobs makes of the files.
+pub(super) fn jobs(facts: &PathFacts) -> Option<Finding> {
+    let jobs = facts.jobs.as_ref()?;
+    let all = jobs.matched + jobs.others;
+    let mut what = format!(
+        "{}: the pattern for jobs matches {} of {}",
+        name_of(facts),
+        count(jobs.matched),
+        counted(all, "file", "files")
+    );
+    if jobs.others > 0 {
+        what = format!("{what}, but not {}", jobs.names.join(", "));
+        let unnamed = jobs.others - jobs.names.len() as u64;
+        if unnamed > 0 {
+            what = format!("{what} and {} more", count(unnamed));
+        }
+    }
+    Some(if jobs.matched > 0 {
+        Finding::ok("jobs", what)
+    } else {
+        Finding::bad(
+            Verdict::Warning,
+            "jobs",
+            what,
+            "correct `job`: `manytail check --path FILE` shows what it makes of a name",
+        )
+    })
 }
 
 pub(super) fn file_system(facts: &FileSystemFacts, rescan_remote: Option<Duration>) -> Finding {
