@@ -53,9 +53,10 @@ fail() {
     exit 1
 }
 
+# build [OPTIONS of cargo]
 build() {
     say "Building ..."
-    (cd "$repository" && cargo build --quiet --release --bin manytail --example joblogs --example floor)
+    (cd "$repository" && cargo build --quiet --release --bin manytail --example joblogs --example floor "$@")
 }
 
 # start_follower COMMAND...: its output goes to the pipe.

@@ -37,6 +37,7 @@ note_queue() { queues[$(</proc/sys/fs/inotify/max_queued_events)]=1; }
 
 # at_end (see load.bash): prints what a run that ends early has measured.
 at_end() {
+    stop_clusters
     [[ $1 == 0 || ! -s $work/results || -n $shown ]] || show_results
 }
 
@@ -232,7 +233,7 @@ timed() {
 timed_once() {
     local pair=$1 who=$2 lines=$3 records
     shift 3
-    timed "$pair" "$who" "$manytail" run --once "${manytail_args[@]}" "$@"
+    timed "$pair" "$who" "$manytail" run --once --log-level debug "${manytail_args[@]}" "$@" # at other levels it says nothing at its end
     records=$(goodbye "$work/timed.err" records)
     ((records == lines)) || lose "$who: $records records of $lines lines"
 }

@@ -29,7 +29,7 @@ part_start() {
             case $who in
                 find_sizes) timed "$pair" find_sizes find_sizes "$tree" ;;
                 unchanged)
-                    timed_once "$pair" unchanged 0 --state-dir "$state" --log-level debug "$tree"
+                    timed_once "$pair" unchanged 0 --state-dir "$state" "$tree"
                     record load_ms "$pair" unchanged "$(load_ms)"
                     ;;
             esac

@@ -2,6 +2,7 @@
 # operator, target), separated by TABs. Prints the table, writes `json`, exits with the number of missed targets.
 # Call: awk -F TAB -v json=FILE -v quick= -v settings="NAME=VALUE;..." -v host=TEXT -f results.awk VALUES RESULTS
 # Kinds: `ratio`   of WHO to BASE within each pair, the median over the pairs
+#        `difference` of WHO and BASE within each pair, likewise
 #        `median`  of WHO over the pairs
 #        `max`     over the pairs, and over all of WHO if several are named
 #        `medians` one for each of several metrics; for information
@@ -21,7 +22,7 @@ function median(values, count) {
 }
 
 # Collects all values of a metric in `found`, in pairs with `base` if there is one. Returns how many.
-function collect(part, metric, who, base,    names, count, n, name, pair, divisor) {
+function collect(part, kind, metric, who, base,    names, count, n, name, pair, divisor) {
     n = split(who, names, " ")
     count = 0
     for (name = 1; name <= n; name++)
@@ -30,7 +31,8 @@ function collect(part, metric, who, base,    names, count, n, name, pair, diviso
             if (base == "-") found[++count] = value[part, metric, pair, names[name]]
             else if ((part, metric, pair, base) in value) {
                 divisor = value[part, metric, pair, base]
-                found[++count] = value[part, metric, pair, names[name]] / (divisor > 0 ? divisor : 0.001)
+                if (kind == "difference") found[++count] = value[part, metric, pair, names[name]] - divisor
+                else found[++count] = value[part, metric, pair, names[name]] / (divisor > 0 ? divisor : 0.001)
             }
         }
     return count
@@ -70,7 +72,7 @@ NF == 8 {
     text = ""; number = "null"; least = "null"; most = "null"
     n = split(metrics, metric, " ")
     for (at = 1; at <= n; at++) {
-        count = collect(part, metric[at], who, base)
+        count = collect(part, kind, metric[at], who, base)
         if (count) {
             number = median(found, count)
             least = found[1]; most = found[count]

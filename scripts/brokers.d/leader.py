@@ -7,15 +7,27 @@ import sys
 import urllib.request
 
 
-def kafka(ports, what, partition):
+def admin(ports):
     from confluent_kafka.admin import AdminClient
 
     addresses = ",".join(f"127.0.0.1:{ports + node}" for node in (1, 2, 3))
-    admin = AdminClient({"bootstrap.servers": addresses, "socket.timeout.ms": 3000})
-    topic, number = what, int(partition)
+    return AdminClient({"bootstrap.servers": addresses, "socket.timeout.ms": 3000, "log_level": 2})
+
+
+def kafka(client, what, partition):
+    topic, number = what, partition
     if what.startswith("transactions:"):
         topic, number = "__transaction_state", java_hash(what.split(":", 1)[1]) % 8
-    return admin.list_topics(topic, timeout=5).topics[topic].partitions[number].leader
+    return client.list_topics(topic, timeout=5).topics[topic].partitions[number].leader
+
+
+def in_sync(client):
+    """The nodes that have an up-to-date copy of every partition of every topic, and can be asked for it."""
+    topics = client.list_topics(timeout=5).topics.values()
+    partitions = [partition for topic in topics for partition in topic.partitions.values()]
+    if not partitions or any(partition.leader < 0 for partition in partitions):
+        return set()
+    return set.intersection(*(set(partition.isrs) for partition in partitions))
 
 
 def java_hash(text):
@@ -45,7 +57,7 @@ def nats(ports, stream):
 def main():
     broker, ports, what, partition = sys.argv[1:5]
     try:
-        leader = kafka(int(ports), what, partition) if broker == "kafka" else nats(int(ports), what)
+        leader = kafka(admin(int(ports)), what, int(partition)) if broker == "kafka" else nats(int(ports), what)
     except Exception as error:
         print(f"no leader: {error!r}", file=sys.stderr)
         return 1
@@ -53,4 +65,5 @@ def main():
     return 0 if leader >= 1 else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
