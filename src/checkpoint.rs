@@ -40,6 +40,8 @@ bitflags! {
         const SEEK_LINE = 1 << 1;
         /// A look found that the file was gone, at `absent_since`.
         const GONE = 1 << 2;
+        /// The output has the record that says that this log is over.
+        const ENDED = 1 << 3;
     }
 }
 

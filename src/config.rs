@@ -123,6 +123,23 @@ impl CarriageReturn {
     ];
 }
 
+/// When records tell that a log is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndRules {
+    /// A writer closed it, and nothing came for this long. `None`: closes count for nothing.
+    pub closed: Option<Duration>,
+    /// Nothing came for this long. `None`: that counts for nothing.
+    pub idle: Option<Duration>,
+}
+
+impl EndRules {
+    /// Whether they tell it at all: then also of files that leave or begin anew.
+    #[must_use]
+    pub fn are_any(&self) -> bool {
+        self.closed.is_some() || self.idle.is_some()
+    }
+}
+
 /// Which symbolic links below PATH are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symlinks {
@@ -188,6 +205,8 @@ pub struct InputConfig {
     pub binary: Binary,
     /// Whether carriage returns end records.
     pub carriage_return: CarriageReturn,
+    /// When records tell that a log is over.
+    pub ends: EndRules,
     /// What records tell of the job whose log they are of.
     pub job: JobRules,
     /// Added to each json record, in this order.
@@ -350,6 +369,17 @@ pub(crate) enum ConfigError {
         /// The name of the format.
         format: &'static str,
     },
+    /// These formats have records of lines alone.
+    #[error(
+        "needs a format whose records can tell more than a line, and the format is {format}: set \
+        `format = \"json\"`, or leave this out"
+    )]
+    Ends {
+        /// Which of the two settings.
+        key: &'static str,
+        /// The name of the format.
+        format: &'static str,
+    },
     /// Two members of one name.
     #[error(
         "has a group `uid`, and `uid = true` adds a field of this name: rename the group, or leave \
@@ -388,6 +418,7 @@ impl ConfigError {
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::SyslogFile | ConfigError::SyslogBroker => "format",
             ConfigError::CarriageReturn { .. } => "carriage_return",
+            ConfigError::Ends { key, .. } => key,
             ConfigError::JobUid => "job",
             ConfigError::Broker(error) => error.key,
             ConfigError::NoBroker { .. } => "brokers",

@@ -205,6 +205,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn turn(&mut self, now: Now) -> Result<Turn, EngineError> {
         self.schedule.lag.begin_turn(now.instant);
         self.reading.rewrites.turn_begins(now);
+        self.reading.ends.turn_begins(now);
         let may_read = !self.awaits_receiver() || self.begin_with_receiver(now)?;
         if !self.is_stopping && may_read {
             self.start_roots(now)?; // coverage/roots.rs
@@ -221,6 +222,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.discover(now); // discovery/directories.rs
             self.look_for_absent(now); // commit/absent.rs
             self.read_dirty(now)?; // reading.rs
+            self.tell_ends(now); // reading/ends.rs
             self.hold_unread(); // reading/held_files.rs
         }
         if self.output_file.is_reopened_now(now.instant) {

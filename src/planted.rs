@@ -39,6 +39,10 @@ pub enum Fault {
     LossUncounted,
     /// A file that was kept open after a read is never closed.
     KeptTooLong,
+    /// The end of a log does not count as told.
+    EndForgotten,
+    /// The end of a log that rests is not told.
+    EndOmitted,
     /// What a receiver lost is offered again from a later record on.
     ResentFromWrongRecord,
 }

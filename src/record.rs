@@ -46,6 +46,72 @@ pub struct Source<'a> {
     pub read_at: SystemTime,
 }
 
+/// What a json record tells of a file instead of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The log is over, as far as can be told. All its lines that were delivered come before this.
+    End(EndCause),
+    /// Bytes behind the offset were not delivered, and never will be.
+    Lost {
+        /// How many, as far as that is known; 0: not known.
+        bytes: u64,
+        /// Why.
+        cause: LossCause,
+    },
+}
+
+/// Why a log is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndCause {
+    /// A writer closed it, and nothing came since.
+    Closed,
+    /// Nothing came for long.
+    Idle,
+    /// It was deleted.
+    Deleted,
+    /// It was moved to where it is not followed, or is not followed any more.
+    Left,
+    /// Its content began anew.
+    Replaced,
+}
+
+/// Why bytes were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LossCause {
+    /// The file was deleted.
+    Deleted,
+    /// The file was moved to where it is not followed.
+    Moved,
+    /// The file was truncated, or overwritten.
+    Truncated,
+}
+
+impl Event {
+    pub(crate) const END: &'static str = "end";
+    pub(crate) const LOST: &'static str = "lost";
+
+    fn name(&self) -> &'static str {
+        match self {
+            Event::End(_) => Event::END,
+            Event::Lost { .. } => Event::LOST,
+        }
+    }
+
+    fn cause(&self) -> &'static str {
+        match self {
+            Event::End(EndCause::Closed) => "closed",
+            Event::End(EndCause::Idle) => "idle",
+            Event::End(EndCause::Left) => "left",
+            Event::End(EndCause::Replaced) => "replaced",
+            Event::End(EndCause::Deleted) | Event::Lost { cause: LossCause::Deleted, .. } => {
+                "deleted"
+            }
+            Event::Lost { cause: LossCause::Moved, .. } => "moved",
+            Event::Lost { cause: LossCause::Truncated, .. } => "truncated",
+        }
+    }
+}
+
 /// Encodes lines as records of one format.
 #[derive(Debug)]
 pub struct Encoder {
@@ -139,6 +205,24 @@ impl Encoder {
             Format::Json => self.encode_json(line, out),
             Format::Syslog => self.syslog.encode(line, out),
         }
+    }
+
+    /// Appends the json record of an event of the file that began last, which was delivered up to
+    /// this offset. Other formats have no place for events.
+    pub(crate) fn encode_event(&self, offset: u64, event: &Event, out: &mut Vec<u8>) {
+        debug_assert!(self.offset_at > 0, "a record needs a source: begin comes before encode");
+        out.extend_from_slice(&self.head[RECORD_END.len()..self.offset_at]);
+        push_decimal(offset, out);
+        out.extend_from_slice(b",\"event\":\"");
+        out.extend_from_slice(event.name().as_bytes());
+        out.push(b'"');
+        if let Event::Lost { bytes: bytes @ 1.., .. } = *event {
+            out.extend_from_slice(b",\"bytes\":");
+            push_decimal(bytes, out);
+        }
+        out.extend_from_slice(b",\"why\":\"");
+        out.extend_from_slice(event.cause().as_bytes());
+        out.extend_from_slice(RECORD_END);
     }
 
     /// Appends the json records of the next lines, up to the first line that is unfinished or needs

@@ -193,6 +193,15 @@ pub struct KnownLife {
     pub seen_at: SystemTime,
 }
 
+/// Whether a watch reports that a file that was open for writing is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closes {
+    /// It does: one event more for each writer.
+    Reported,
+    /// It does not.
+    Unreported,
+}
+
 /// The kernel's number for a watched directory: the `wd` of `inotify_add_watch(2)`. Equal inodes
 /// have equal numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -279,13 +288,13 @@ pub trait FileSystem {
     /// The inode of the last entry from [`FileSystem::next_entry`], as the directory reports it;
     /// 0: not known.
     fn entry_inode(&self, listing: &Self::Listing) -> u64;
-    /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`]. The same inode
-    /// always gets the same number.
+    /// `inotify_add_watch(2)` on a directory with the mask [`inotify::WATCH_MASK`], and
+    /// `IN_CLOSE_WRITE` if closes are reported. The same inode always gets the same number.
     ///
     /// `EMFILE` means `fs.inotify.max_user_instances`, and `ENFILE` a shortage of descriptors.
     /// `EOPNOTSUPP`: `/proc` is not mounted, through which a directory below a trusted one is
     /// watched. `ENOSYS`: the system has no inotify, or refuses it.
-    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId>;
+    fn watch(&mut self, path: &[u8], links: Links, closes: Closes) -> io::Result<WatchId>;
     /// Like [`FileSystem::watch`] with the mask [`inotify::NAMES_MASK`], which is added to an
     /// existing watch of this inode: reports names that come, go and change in the directory, and
     /// the directory's own end. A link at the end of the path is not followed.

@@ -90,6 +90,12 @@ fn json_without_line(record: &[u8], out: &mut Vec<u8>) {
     else {
         return;
     };
+    if members.contains_key("event") {
+        // It tells nothing of what is in the file.
+        out.extend_from_slice(record);
+        out.push(b'\n');
+        return;
+    }
     let line_bytes = match (members.remove("bytes"), members.remove("line")) {
         (Some(serde_json::Value::String(encoded)), _) => {
             STANDARD.decode(encoded).map_or(0, |bytes| bytes.len())

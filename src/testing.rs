@@ -51,8 +51,8 @@ pub mod cli {
 /// Values of settings.
 pub mod config {
     pub use crate::config::{
-        Alphabet, Binary, CarriageReturn, EngineConfig, Format, InputConfig, JobRules, Metrics,
-        Output, Routes, StartAt, Symlinks, Template, TemplateError,
+        Alphabet, Binary, CarriageReturn, EndRules, EngineConfig, Format, InputConfig, JobRules,
+        Metrics, Output, Routes, StartAt, Symlinks, Template, TemplateError,
     };
 }
 
@@ -138,8 +138,8 @@ pub mod status {
 /// The operating system.
 pub mod sys {
     pub use crate::sys::{
-        Disk, FileId, FileKind, FileSystem, Guard, KnownLife, LinkRule, Links, Linux, OpenInode,
-        Place, RefusedLink, Stat, WatchId, clock,
+        Closes, Disk, FileId, FileKind, FileSystem, Guard, KnownLife, LinkRule, Links, Linux,
+        OpenInode, Place, RefusedLink, Stat, WatchId, clock,
     };
 
     /// The state directory.

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use manytail::testing::file_systems::FileSystemType;
 use manytail::testing::sys::inotify::{self, RawEvent, mask};
 use manytail::testing::sys::{
-    FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+    Closes, FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat,
+    WatchId,
 };
 use nix::errno::Errno;
 
@@ -218,7 +219,7 @@ impl FileSystem for Memory {
         0
     }
 
-    fn watch(&mut self, path: &[u8], _links: Links) -> io::Result<WatchId> {
+    fn watch(&mut self, path: &[u8], _links: Links, _closes: Closes) -> io::Result<WatchId> {
         match self.find(path)? {
             Place::Root => Ok(WatchId(1)),
             Place::Directory(at) => Ok(WatchId(at as i32 + 2)),
@@ -229,7 +230,7 @@ impl FileSystem for Memory {
     fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
         match path {
             b"/" => Ok(WatchId(0)),
-            _ => self.watch(path, Links::Keep),
+            _ => self.watch(path, Links::Keep, Closes::Unreported),
         }
     }
 

@@ -37,7 +37,8 @@
 //!          | 11 name                    under which this state directory commits at its output
 //! id       = device: u64 inode: u64 generation: u32
 //! entry    = id generation: u32 offset: u64 mark: u32 mark_len: u8 flags: u8 complete_at: u64 absent_since: u64
-//!                                      flags: 1 NULs at the offset are skipped, 2 the offset is within the last line, 4 found gone
+//!                                      flags: 1 NULs at the offset are skipped, 2 the offset is within the last line, 4 found gone,
+//!                                             8 its end was told
 //! path, name = len: u16, bytes
 //! ```
 //!

@@ -174,13 +174,20 @@ pub(crate) fn advance(
         return None;
     };
     // A file that begins at the start of its last line was not read when that was stored: whatever
-    // is here came later, also a piece of that line.
-    if entry.offset >= progress.end && !entry.flags.contains(EntryFlags::SEEK_LINE) {
-        return None;
+    // line is here came later, also a piece of that line.
+    let is_sought = entry.flags.contains(EntryFlags::SEEK_LINE) && progress.has_lines();
+    if entry.offset >= progress.end && !is_sought {
+        let is_news = entry.offset == progress.end
+            && progress.is_ended()
+            && !entry.flags.contains(EntryFlags::ENDED);
+        return is_news.then(|| {
+            entry.flags.insert(EntryFlags::ENDED);
+            entry.id
+        });
     }
     entry.offset = progress.end;
     (entry.mark, entry.mark_len) = progress.mark();
-    entry.flags = EntryFlags::empty();
+    entry.flags = progress.flags(EntryFlags::empty());
     entry.complete_at = 0;
     Some(entry.id)
 }
@@ -372,6 +379,36 @@ mod tests {
             let (entry, _) = state.get(id(7)).unwrap();
             assert_eq!((entry.offset, entry.flags), (43, EntryFlags::empty()));
             assert_eq!(entry.mark_len, if is_advanced { 3 } else { 0 });
+        }
+    }
+
+    fn told(inode: u64, generation: u32, offset: u64, event: &str) -> String {
+        record(inode, generation, offset, "")
+            .replace("\"line\":\"\"", &format!("\"event\":\"{event}\",\"why\":\"deleted\""))
+    }
+
+    #[test]
+    fn end_of_a_log_that_the_output_has_is_not_told_again_and_moves_no_offset() {
+        let of_line = record(7, 0, 5, "one");
+        for (stored, tail, is_advanced, offset, is_ended) in [
+            (5, of_line.clone() + &told(7, 0, 9, "end"), true, 9, true),
+            (9, told(7, 0, 9, "end"), true, 9, true),
+            (9, told(7, 0, 9, "lost"), false, 9, false),
+            (9, told(7, 0, 9, "lost") + &told(7, 0, 9, "end"), true, 9, true),
+            (5, of_line + &told(7, 0, 9, "end") + &record(7, 0, 9, "two"), true, 13, false),
+            // Committed already.
+            (13, told(7, 0, 9, "end"), false, 13, false),
+        ] {
+            let mut state = state(&[(7, 0, stored)]);
+            let before = state.get(id(7)).unwrap().0.mark_len;
+            let mut output = output(tail.clone());
+            let done =
+                reconcile(&mut output, &point(0, Format::Json), Origin::Crash, &mut state).unwrap();
+            assert_eq!(done.advanced.contains(&id(7)), is_advanced, "{tail}");
+            assert_eq!(output.0, tail.as_bytes(), "it stays");
+            let (entry, _) = state.get(id(7)).unwrap();
+            assert_eq!((entry.offset, entry.flags.contains(EntryFlags::ENDED)), (offset, is_ended));
+            assert!(stored != entry.offset || entry.mark_len == before, "the mark is as it was");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads encoded records: how far their lines bring a file.
+//! Reads encoded records: how far their lines bring a file, and whether its end was told.
 //!
 //! In: whole records, as [`crate::record`] wrote them. Out: the offset behind the last line, and
 //! the bytes just before it, for the mark.
@@ -12,10 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::checkpoint::EntryFlags;
 use crate::config::Format;
 use crate::lines::End;
 use crate::reader::{MARK_BYTES, mark_of};
-use crate::record::syslog;
+use crate::record::{Event, syslog};
 
 /// Device, inode, generation: the `file` of a json record.
 pub type GenerationKey = (u64, u64, u32);
@@ -27,11 +28,25 @@ pub struct Progress {
     pub end: u64,
     /// The last bytes before `end`, as far as the records contain them.
     last: Vec<u8>,
+    /// There was a line.
+    has_lines: bool,
+    /// The last thing that was told is the end of the log.
+    is_ended: bool,
+    /// Up to where the last loss was told.
+    lost_at: Option<u64>,
 }
 
 impl Progress {
-    /// Adds the next line.
+    /// Adds the next line, or the next event.
     pub fn add(&mut self, line: &Line<'_>) {
+        match line.event {
+            Some(Kind::Lost) => {
+                self.lost_at = Some(line.offset);
+                return;
+            }
+            Some(Kind::End) => self.is_ended = true,
+            None => (self.has_lines, self.is_ended) = (true, false),
+        }
         if self.end != line.offset {
             self.last.clear();
         }
@@ -46,18 +61,59 @@ impl Progress {
         self.last.drain(..surplus);
     }
 
+    /// Whether there was a line.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.has_lines
+    }
+
+    /// Whether the end of the log was told, and nothing of it since.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// These flags of an entry, as they are here.
+    pub(crate) fn flags(&self, mut flags: EntryFlags) -> EntryFlags {
+        flags.set(EntryFlags::ENDED, self.is_ended);
+        flags
+    }
+
+    /// Whether a record is among those that were added, or before them.
+    #[cfg(feature = "nats")]
+    pub(crate) fn has(&self, line: &Line<'_>) -> bool {
+        match line.event {
+            None => line.end() <= self.end,
+            Some(Kind::End) => line.offset < self.end || (self.is_ended && line.offset == self.end),
+            Some(Kind::Lost) => self.lost_at.is_some_and(|at| line.offset <= at),
+        }
+    }
+
+    /// What was told before this.
+    #[cfg(feature = "nats")]
+    pub(crate) fn follows(&mut self, before: &Progress) {
+        self.lost_at = self.lost_at.max(before.lost_at);
+        self.is_ended |= before.is_ended && before.end == self.end && !self.has_lines;
+    }
+
     /// The mark of the bytes before `end`, and its length.
     pub(crate) fn mark(&self) -> (u32, u8) {
         (mark_of(&self.last), u8::try_from(self.last.len()).expect("at most the length of a mark"))
     }
 }
 
-/// The line in a record.
+/// What a record tells instead of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    End,
+    Lost,
+}
+
+/// The line in a record, or the event.
 #[derive(Debug)]
 pub struct Line<'a> {
     offset: u64,
     bytes: Cow<'a, [u8]>,
     eol: End,
+    event: Option<Kind>,
 }
 
 impl Line<'_> {
@@ -73,11 +129,22 @@ struct RecordFields<'a> {
     #[serde(borrow)]
     file: Cow<'a, str>,
     offset: u64,
-    #[serde(borrow)]
-    line: Cow<'a, str>,
-    bytes: Option<Cow<'a, str>>,
+    line: Option<String>,
+    bytes: Option<Bytes>,
     #[serde(default = "newline", deserialize_with = "end")]
     eol: End,
+    event: Option<String>,
+}
+
+/// The value of `bytes`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Bytes {
+    /// The bytes of a line, as base64.
+    Text(String),
+    /// How many were lost.
+    #[expect(dead_code, reason = "nothing follows from it")]
+    Count(u64),
 }
 
 fn newline() -> End {
@@ -113,14 +180,17 @@ fn end<'de, D: Deserializer<'de>>(value: D) -> Result<End, D::Error> {
 /// Reads a json record, without its newline.
 pub fn parse_json(record: &[u8]) -> Option<(GenerationKey, Line<'_>)> {
     let fields: RecordFields<'_> = serde_json::from_slice(record).ok()?;
-    let bytes = match fields.bytes {
-        Some(bytes) => Cow::Owned(STANDARD.decode(bytes.as_bytes()).ok()?),
-        None => match fields.line {
-            Cow::Borrowed(line) => Cow::Borrowed(line.as_bytes()),
-            Cow::Owned(line) => Cow::Owned(line.into_bytes()),
-        },
+    let (bytes, eol, event) = match (fields.event.as_deref(), fields.line, fields.bytes) {
+        (None, Some(_), Some(Bytes::Text(bytes))) => {
+            (STANDARD.decode(bytes).ok()?, fields.eol, None)
+        }
+        (None, Some(line), None) => (line.into_bytes(), fields.eol, None),
+        (Some(Event::END), None, None) => (Vec::new(), End::Open, Some(Kind::End)),
+        (Some(Event::LOST), None, _) => (Vec::new(), End::Open, Some(Kind::Lost)),
+        _ => return None,
     };
-    Some((generation_of(&fields.file)?, Line { offset: fields.offset, bytes, eol: fields.eol }))
+    let line = Line { offset: fields.offset, bytes: bytes.into(), eol, event };
+    Some((generation_of(&fields.file)?, line))
 }
 
 /// Parses `fd01-1a2b3c-0`. With a fourth part it is of a run without a state directory, and its
@@ -136,7 +206,7 @@ fn generation_of(file: &str) -> Option<GenerationKey> {
 /// How far whole records of one file bring it. The first line starts at `offset`. Except in json,
 /// the records must be whole lines: only json marks pieces and segments.
 pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Progress> {
-    let mut progress = Progress { end: offset, last: Vec::new() };
+    let mut progress = Progress { end: offset, ..Progress::default() };
     for record in records.strip_suffix(b"\n")?.split(|&byte| byte == b'\n') {
         let line = match format {
             Format::Json => parse_json(record)?.1,
@@ -144,6 +214,7 @@ pub(crate) fn progress(format: Format, records: &[u8], offset: u64) -> Option<Pr
                 offset: progress.end,
                 bytes: line_of(format, record)?.into(),
                 eol: End::Newline,
+                event: None,
             },
         };
         progress.add(&line);
@@ -166,7 +237,7 @@ pub(crate) fn parse_with<'a>(
     }
     let bytes = line_of(format, record)?.into();
     let eol = if is_piece { End::Open } else { End::Newline };
-    Some((generation_of(file)?, Line { offset, bytes, eol }))
+    Some((generation_of(file)?, Line { offset, bytes, eol, event: None }))
 }
 
 /// The bytes of the line in a record that is not json.
@@ -220,6 +291,56 @@ mod tests {
         }
     }
 
+    fn event(offset: u64, rest: &str) -> String {
+        format!("{{\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":{offset},{rest}}}\n")
+    }
+
+    #[test]
+    fn the_end_of_a_log_counts_until_a_line_follows_and_moves_no_offset_and_a_loss_changes_nothing()
+    {
+        let line = event(10, "\"line\":\"one\"");
+        let end = event(14, "\"event\":\"end\",\"why\":\"closed\"");
+        let lost = event(14, "\"event\":\"lost\",\"bytes\":7,\"why\":\"deleted\"");
+        let mark = (mark_of(b"one\n"), 4);
+        for (records, is_ended) in [
+            (vec![&line], false),
+            (vec![&line, &end], true),
+            (vec![&line, &lost, &end], true),
+            (vec![&line, &end, &lost], true),
+        ] {
+            let text: String = records.into_iter().map(String::as_str).collect();
+            let after = progress(Format::Json, text.as_bytes(), 10).unwrap();
+            assert_eq!((after.end, after.mark(), after.is_ended()), (14, mark, is_ended), "{text}");
+        }
+        let more = line.clone() + &end + &event(14, "\"line\":\"\"");
+        let after = progress(Format::Json, more.as_bytes(), 10).unwrap();
+        assert_eq!((after.end, after.is_ended(), after.has_lines()), (15, false, true));
+        let alone = progress(Format::Json, end.as_bytes(), 14).unwrap();
+        assert_eq!((alone.end, alone.is_ended(), alone.has_lines()), (14, true, false));
+        let flags = alone.flags(EntryFlags::SKIP_NULS);
+        assert_eq!(flags, EntryFlags::SKIP_NULS | EntryFlags::ENDED);
+        assert_eq!(after.flags(flags), EntryFlags::SKIP_NULS);
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn an_event_is_there_only_if_it_was_added_or_lines_behind_it_were() {
+        let line = event(10, "\"line\":\"one\"");
+        let end = event(14, "\"event\":\"end\",\"why\":\"closed\"");
+        let lost = event(14, "\"event\":\"lost\",\"why\":\"deleted\"");
+        let has = |added: &[&str], asked: &str| {
+            let mut progress = Progress::default();
+            for text in added {
+                progress.add(&parse_json(text.as_bytes()).unwrap().1);
+            }
+            progress.has(&parse_json(asked.as_bytes()).unwrap().1)
+        };
+        assert!(has(&[&line], &line) && !has(&[], &line));
+        assert!(!has(&[&line], &end) && has(&[&line, &end], &end) && has(&[&end], &line));
+        assert!(has(&[&line, &end, &event(14, "\"line\":\"two\"")], &end));
+        assert!(!has(&[&line, &end], &lost) && has(&[&line, &lost], &lost));
+    }
+
     #[test]
     fn what_is_no_record_tells_nothing() {
         assert!(progress(Format::Text, b"no tab\n", 0).is_none());
@@ -229,6 +350,17 @@ mod tests {
                 "{{\"time\":\"t\",\"path\":\"a\",\"file\":\"1-2-0\",\"offset\":0,\"line\":\"\",\"eol\":{eol}}}"
             );
             assert!(parse_json(record.as_bytes()).is_none(), "{eol}");
+        }
+        for rest in [
+            "\"why\":\"closed\"",
+            "\"event\":\"begin\"",
+            "\"event\":\"end\",\"line\":\"\"",
+            "\"event\":\"end\",\"bytes\":1",
+            "\"event\":\"lost\",\"bytes\":-1",
+            "\"line\":\"one\",\"bytes\":1",
+            "\"bytes\":\"YQ==\"",
+        ] {
+            assert!(parse_json(event(0, rest).trim_end().as_bytes()).is_none(), "{rest}");
         }
         assert!(progress(Format::Raw, b"unfinished", 0).is_none());
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use brokers::Surrounding;
 
 use crate::config::{
-    Build, CarriageReturn, Config, ConfigError, EngineConfig, Format, Host, InputConfig,
+    Build, CarriageReturn, Config, ConfigError, EndRules, EngineConfig, Format, Host, InputConfig,
     JobPattern, JobRules, LINE_BYTES_LIMIT, Output, SOCKET_PATH_BYTES_MAX, StartAt, Symlinks, UID,
     name_of,
 };
@@ -157,6 +157,18 @@ fn checked_carriage_return(
     }
 }
 
+/// Only json has a place for what is no line.
+fn checked_ends(input: View<'_>, format: Format) -> Result<EndRules, ConfigError> {
+    let duration = |key: Key| input.optional::<Duration>(key).and_then(unless_zero);
+    let rules = EndRules { closed: duration(Key::End), idle: duration(Key::EndIdle) };
+    if format != Format::Json && rules.are_any() {
+        let key = if rules.closed.is_some() { Key::End } else { Key::EndIdle };
+        let format = name_of(&Format::NAMES, &format);
+        return Err(ConfigError::Ends { key: key.name(), format });
+    }
+    Ok(rules)
+}
+
 fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     match path {
         Some(path) if !(1..=SOCKET_PATH_BYTES_MAX).contains(&path.as_os_str().len()) => {
@@ -186,6 +198,7 @@ fn input_config(
     }
     let job = checked_job(input.optional(Key::Job), input.value(Key::Uid))?;
     let carriage_return = checked_carriage_return(input.value(Key::CarriageReturn), format)?;
+    let ends = checked_ends(input, format)?;
     for (key, globs) in [("include", &include), ("exclude", &exclude)] {
         let begins =
             globs.iter().find_map(|glob: &String| Some((glob, below_a_path(glob, &paths)?)));
@@ -205,6 +218,7 @@ fn input_config(
         from,
         binary: input.value(Key::Binary),
         carriage_return,
+        ends,
         job,
         labels,
     })

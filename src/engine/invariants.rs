@@ -116,6 +116,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             }
         };
         self.schedule.cooling().iter().for_each(|&(_, key)| put(key, In::COOLING));
+        for id in self.reading.ends.files() {
+            assert!(
+                self.files.get(id).life() != Life::Free,
+                "invariant: the end of a log is awaited that nobody knows, slot {}",
+                id.0
+            );
+        }
         self.identities.finds().for_each(|key| put(key, In::FOUND));
         self.schedule.by_age.iter().for_each(|key| put(key, In::BY_AGE));
         for (at, task) in self.schedule.deadlines.iter() {

@@ -6,6 +6,7 @@
 
 pub(super) mod batch;
 pub(super) mod hung;
+mod limits;
 pub(super) mod outbox;
 pub(super) mod output_file;
 mod reopening;

@@ -6,6 +6,7 @@
 
 pub(super) mod binary;
 mod encoding;
+pub(super) mod ends;
 pub(super) mod held_files;
 pub(super) mod jobs;
 pub(super) mod kept_files;
@@ -16,6 +17,7 @@ mod positions;
 mod read_pass;
 pub(super) mod rewriting;
 mod routing;
+mod source;
 
 use std::io;
 use std::time::Duration;
@@ -172,6 +174,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 break Ok(Pause::More);
             }
         };
+        // Nothing came if an unfinished line was delivered that rests.
+        self.log_goes_on(id, read_upto(self.files.get(id)) != end_before, now.instant);
         tracing::trace!(
             slot = id.0,
             path = %self.path.escape_ascii(),

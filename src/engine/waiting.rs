@@ -57,6 +57,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             [
                 self.schedule.deadline(),
                 self.reading.kept.deadline(),
+                self.end_deadline(),
                 self.discovery.walks.deadline(),
                 self.outbox.tap.deadline(),
                 self.kernel.poll_at,

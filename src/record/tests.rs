@@ -467,3 +467,24 @@ fn the_host_stands_behind_the_time_and_is_escaped() {
     encoder.encode(&line(b"one"), &mut out);
     assert_eq!(out, record(Format::Json, b"d/a", &line(b"one")));
 }
+
+#[test]
+fn an_event_has_all_that_the_records_of_lines_have_before_the_offset_and_why() {
+    let mut encoder = Encoder::new(Format::Json);
+    encoder.set_host(Some("n"));
+    encoder.begin(&Source { job: b",\"job\":{\"id\":\"7\"}", ..source(b"a.log") });
+    let event = |event| {
+        let mut out = Vec::new();
+        encoder.encode_event(184, &event, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let head = "{\"time\":\"2026-11-22T10:00:00.123456789Z\",\"host\":\"n\",\"path\":\"a.log\",\
+        \"file\":\"fd01-1a2b3c-0\",\"job\":{\"id\":\"7\"},\"offset\":184,\"event\":";
+    assert_eq!(
+        event(Event::End(EndCause::Closed)),
+        format!("{head}\"end\",\"why\":\"closed\"}}\n")
+    );
+    let lost = |bytes| event(Event::Lost { bytes, cause: LossCause::Truncated });
+    assert_eq!(lost(84), format!("{head}\"lost\",\"bytes\":84,\"why\":\"truncated\"}}\n"));
+    assert_eq!(lost(0), format!("{head}\"lost\",\"why\":\"truncated\"}}\n"), "not known");
+}

@@ -25,6 +25,8 @@ pub(crate) enum Key {
     From,
     Binary,
     CarriageReturn,
+    End,
+    EndIdle,
     Job,
     Uid,
     Recursive,

@@ -46,7 +46,7 @@ const DIAGNOSTICS: &str = "Diagnostics";
 
 /// All settings, in the order of their keys and of the help.
 #[rustfmt::skip] // A table is read line by line.
-pub static TABLE: [Row; 37] = [
+pub static TABLE: [Row; 39] = [
     Row { key: Key::Config, name: "config", short: None, kind: Kind::Path("FILE"),
         default: None, in_words: Some("none"),
         scope: Scope::CommandLine, change: Change::Restart, heading: SETTINGS,
@@ -108,6 +108,14 @@ pub static TABLE: [Row; 37] = [
         default: Some("data"), in_words: None,
         scope: Scope::Input, change: Change::Inputs, heading: READ,
         help: "json, syslog: a \\r without \\n ends a record; latest: only the last one of a read" },
+    Row { key: Key::End, name: "end", short: None, kind: Kind::Duration,
+        default: None, in_words: Some("off"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: tell that a log is over: closed and at rest for this long, or gone" },
+    Row { key: Key::EndIdle, name: "end_idle", short: None, kind: Kind::Duration,
+        default: None, in_words: Some("off"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: the same if nothing came for this long, also without a close" },
     Row { key: Key::Job, name: "job", short: None, kind: Kind::JobPattern,
         default: None, in_words: Some("none"),
         scope: Scope::Input, change: Change::Inputs, heading: READ,
@@ -283,6 +291,7 @@ mod tests {
             ConfigError::NoHostName { reason: String::new() },
             ConfigError::OnceFromEnd,
             ConfigError::CarriageReturn { rule: "split", format: "raw" },
+            ConfigError::Ends { key: "end", format: "raw" },
             ConfigError::JobUid,
         ] {
             Key::named(error.key());

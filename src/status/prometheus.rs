@@ -20,6 +20,7 @@ pub(crate) fn text(status: &Status) -> String {
     read(&mut text, status);
     events(&mut text, status);
     losses(&mut text, status);
+    jobs(&mut text, status);
     files(&mut text, status);
     backlog(&mut text, status);
     directories(&mut text, status);
@@ -170,6 +171,20 @@ fn losses(text: &mut Text, status: &Status) {
         "Parts of lines between carriage returns that were left out because a later part of the \
         same read replaces them (carriage_return = \"latest\").",
         counters.superseded_segments,
+    );
+}
+
+fn jobs(text: &mut Text, status: &Status) {
+    text.counter(
+        "manytail_log_ends_total",
+        "Records that told that a log is over (`end`, `end_idle`).",
+        status.counters.ends,
+    );
+    text.counter(
+        "manytail_untold_events_total",
+        "Ends of logs and losses that no record told, because the output took nothing for long or \
+        too many files went away at once.",
+        status.counters.untold_events,
     );
     let name = "manytail_job_mismatches_total";
     if !status.jobs.is_empty() {

@@ -44,6 +44,13 @@ pub struct Stats {
     /// Segments that were left out because a later one of the same read replaces them.
     #[serde(default)]
     pub superseded_segments: u64,
+    /// Logs whose end was told in their records.
+    #[serde(default)]
+    pub ends: u64,
+    /// Ends and losses that no record told: the output took nothing for long, or too many files
+    /// went away at once.
+    #[serde(default)]
+    pub untold_events: u64,
     /// NUL bytes skipped: holes, and runs left by a truncation.
     pub skipped_nul_bytes: u64,
     /// How often a file was excluded because its first block is binary.
@@ -84,6 +91,9 @@ pub struct OtherEvents {
     pub moved_to: u64,
     /// Permissions, owner or link count changed (`IN_ATTRIB`).
     pub attributes: u64,
+    /// Somebody who could write to a file closed it (`IN_CLOSE_WRITE`).
+    #[serde(default)]
+    pub closed: u64,
     /// A watched directory itself was deleted, moved or unmounted, or lost its watch.
     pub directory: u64,
     /// The queue overflowed (`IN_Q_OVERFLOW`).
@@ -101,13 +111,14 @@ impl OtherEvents {
 
     /// The kinds and their numbers.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 8] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 9] {
         [
             ("created", self.created),
             ("deleted", self.deleted),
             ("moved_from", self.moved_from),
             ("moved_to", self.moved_to),
             ("attributes", self.attributes),
+            ("closed", self.closed),
             ("directory", self.directory),
             ("overflow", self.overflow),
             ("unknown", self.unknown),

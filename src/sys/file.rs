@@ -21,7 +21,7 @@ use nix::unistd::Whence;
 
 use super::beneath::{Beneath, or_dot};
 use super::descriptor::proc_path;
-use super::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
+use super::inotify::{NAMES_MASK, SELF_MASK, mask};
 use crate::file_systems::{FileSystemType, Sight};
 
 use super::beneath::Stopped;
@@ -31,7 +31,8 @@ use super::name::Name;
 pub use super::stat::OpenFile;
 use super::stat::{Found, stat_of, stat_open};
 use super::{
-    FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+    Closes, FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat,
+    WatchId,
 };
 
 /// The real kernel: one inotify instance, created for the first watch, and the file system calls.
@@ -364,16 +365,17 @@ impl FileSystem for Linux {
         listing.inode
     }
 
-    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
+    fn watch(&mut self, path: &[u8], links: Links, closes: Closes) -> io::Result<WatchId> {
+        let wanted = closes.watch_mask();
         match links {
             Links::Beneath(_) | Links::Guarded(_) => {
                 let directory = self
                     .open_with(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY)
                     .map_err(not_an_instance)?;
-                self.watch_for(proc_path(&directory).as_bytes(), WATCH_MASK).map_err(without_proc)
+                self.watch_for(proc_path(&directory).as_bytes(), wanted).map_err(without_proc)
             }
-            Links::Keep => self.watch_for(path, WATCH_MASK | mask::DONT_FOLLOW),
-            Links::Follow => self.watch_for(path, WATCH_MASK),
+            Links::Keep => self.watch_for(path, wanted | mask::DONT_FOLLOW),
+            Links::Follow => self.watch_for(path, wanted),
         }
     }
 

@@ -3,7 +3,7 @@
 //! In: bytes as `read(2)` gives them (inotify(7)). Out: [`RawEvent`]s that borrow their names.
 //! Always holds: any bytes give events or an end; a torn last event is left out, never guessed.
 
-use super::{NAME_BYTES_MAX, WatchId};
+use super::{Closes, NAME_BYTES_MAX, WatchId};
 
 /// Most bytes of one event: the fixed part, a name of `NAME_MAX` bytes and its NUL.
 pub const EVENT_BYTES_MAX: usize = HEAD_BYTES + NAME_BYTES_MAX + 1;
@@ -28,6 +28,17 @@ pub const WATCH_MASK: u32 = mask::MODIFY
     | mask::MOVE_SELF
     | mask::ONLYDIR;
 
+impl Closes {
+    /// [`WATCH_MASK`], and `IN_CLOSE_WRITE` if closes are reported: a writer may be done.
+    #[must_use]
+    pub fn watch_mask(self) -> u32 {
+        match self {
+            Closes::Reported => WATCH_MASK | mask::CLOSE_WRITE,
+            Closes::Unreported => WATCH_MASK,
+        }
+    }
+}
+
 /// The mask of a watch that is needed for only some names in a directory: those bits of
 /// [`WATCH_MASK`] that report names, permissions and the directory's own end. Never `IN_MODIFY`:
 /// writes in a busy directory must cost nothing. `IN_MASK_ADD` removes no bits from an existing
@@ -44,6 +55,7 @@ pub const SELF_MASK: u32 =
 pub mod mask {
     pub const MODIFY: u32 = 0x0000_0002;
     pub const ATTRIB: u32 = 0x0000_0004;
+    pub const CLOSE_WRITE: u32 = 0x0000_0008;
     pub const MOVED_FROM: u32 = 0x0000_0040;
     pub const MOVED_TO: u32 = 0x0000_0080;
     pub const CREATE: u32 = 0x0000_0100;

@@ -17,6 +17,13 @@ pub(crate) enum Change<'a> {
     DirectoryMoved(WatchId),
     /// The watched directory's own permissions changed.
     DirectoryAttributes(WatchId),
+    /// Somebody who could write to a file closed it.
+    Closed {
+        /// The directory.
+        watch: WatchId,
+        /// The name by which the file was opened.
+        name: &'a [u8],
+    },
     /// A change of a name in a watched directory.
     Name {
         /// The directory.
@@ -74,6 +81,8 @@ pub(crate) fn interpret<'a>(event: &RawEvent<'a>) -> Option<Change<'a>> {
         NameChange::MovedTo(event.cookie)
     } else if has(mask::ATTRIB) {
         NameChange::Attributes
+    } else if has(mask::CLOSE_WRITE) {
+        return Some(Change::Closed { watch: event.watch, name: event.name });
     } else {
         return None;
     };

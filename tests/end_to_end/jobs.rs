@@ -15,19 +15,19 @@ use crate::world::{World, is_root, numbered, text};
 const SLURM: &str = r"(?:^|[._-]|\.[oe])(?P<id>\d{4,})(?:_(?P<task>\d{1,5}))?(?:[._-]|$)";
 
 /// A run whose json records the test reads as they are.
-struct Reading {
-    tail: Tail,
-    out: std::path::PathBuf,
+pub(crate) struct Reading {
+    pub(crate) tail: Tail,
+    pub(crate) out: std::path::PathBuf,
 }
 
 impl Reading {
-    fn start(world: &World, run: Run) -> Reading {
+    pub(crate) fn start(world: &World, run: Run) -> Reading {
         let out = world.beside("out.json");
         let tail = run.with(&["--format", "json"]).output(&format!("file:{}", out.display()));
         Reading { tail: tail.start(), out }
     }
 
-    fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.out).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }

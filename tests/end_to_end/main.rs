@@ -29,6 +29,7 @@ mod discovery;
 mod displaced;
 mod doctor;
 mod encoding;
+mod ends;
 mod exchanges;
 mod faults;
 mod harness;

@@ -448,7 +448,7 @@ fn segments_that_a_later_one_of_the_same_read_replaces_are_counted() {
     assert_eq!(run.value("manytail_superseded_segments_total"), 2.0);
 }
 
-/// Every metric has to be named by a test in this file or in four others: otherwise no test has
+/// Every metric has to be named by a test in this file or in five others: otherwise no test has
 /// seen it change.
 #[test]
 fn every_metric_is_in_a_test_that_moves_it() {
@@ -457,6 +457,7 @@ fn every_metric_is_in_a_test_that_moves_it() {
     let tests =
         [include_str!("metrics.rs"), include_str!("output_file.rs"), include_str!("trust.rs")]
             .concat()
+            + include_str!("ends.rs")
             + include_str!("../brokers/process.py")
             + include_str!("../brokers/conditions.py");
     let is_quoted = |name: &str| {
@@ -665,4 +666,16 @@ fn a_textfile_that_cannot_be_written_ends_the_run_with_1_and_its_name() {
     let finished = Run::new(&world.tree).with(&["--metrics", &uri]).finish();
     assert_eq!(finished.status.code(), Some(1));
     assert!(finished.stderr.contains("missing/manytail.prom"), "{}", finished.stderr);
+}
+
+#[test]
+fn the_ends_of_logs_and_the_events_that_tell_of_them_are_counted() {
+    let world = World::new();
+    let run = Metered::start(&world, world.run().json().with(&["--end", "100ms"]));
+    run.tail.wait_said("ready: nothing that is written from now on is missed");
+    assert_eq!(run.value("manytail_log_ends_total"), 0.0);
+    drop(world.writer("a.log"));
+    run.wait_value("manytail_log_ends_total", |count| count == 1.0);
+    assert_eq!(run.value("manytail_events_total{kind=\"closed\"}"), 1.0);
+    assert_eq!(run.value("manytail_records_total"), 0.0, "an event is no line");
 }

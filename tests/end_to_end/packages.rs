@@ -558,6 +558,8 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
         ("state_dir", "\"/var/lib/manytail\""),
         ("control_socket", "\"/run/manytail/control.sock\""),
         ("ignore_older", "\"0\""),
+        ("end1", "\"0\""),
+        ("end_idle1", "\"0\""),
         ("preset1", "\"slurm\""),
         ("job1", "\"(?P<id>\\\\d{4,})\""),
     ];

@@ -5,7 +5,8 @@ use std::io;
 use manytail::testing::file_systems::FileSystemType;
 use manytail::testing::sys::file::{Listing, OpenFile};
 use manytail::testing::sys::{
-    FileKind, FileSystem, Guard, KnownLife, Links, Linux, OpenInode, RefusedLink, Stat, WatchId,
+    Closes, FileKind, FileSystem, Guard, KnownLife, Links, Linux, OpenInode, RefusedLink, Stat,
+    WatchId,
 };
 
 /// Records the path of each call since it was last cleared.
@@ -86,8 +87,8 @@ impl FileSystem for Recording {
         self.inner.entry_inode(listing)
     }
 
-    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
-        self.about(path).watch(path, links)
+    fn watch(&mut self, path: &[u8], links: Links, closes: Closes) -> io::Result<WatchId> {
+        self.about(path).watch(path, links, closes)
     }
 
     fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {

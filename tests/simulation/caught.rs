@@ -56,6 +56,8 @@ const MUTANTS: &[(Mutant, Range<u64>, &[Property])] = &[
     (Mutant::MarkUnread, SEEDS_TO_CATCH, &[Property::Truthful, Property::Complete]),
     (Mutant::LossUncounted, SEEDS_TO_CATCH, &[Property::LossCounted]),
     (Mutant::KeptTooLong, SEEDS_TO_CATCH, &[Property::Bounded]),
+    (Mutant::EndForgotten, SEEDS_TO_CATCH, &[Property::Ended]),
+    (Mutant::EndOmitted, SEEDS_TO_CATCH, &[Property::Ended]),
     (Mutant::ReleaseForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::RetryForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
     (Mutant::DoubtForgotten, SEEDS_TO_CATCH, &[Property::Remembered]),
@@ -237,6 +239,12 @@ mod inside {
     #[test]
     fn a_file_that_stays_open_for_too_long_is_caught() {
         is_caught(Mutant::KeptTooLong);
+    }
+
+    #[test]
+    fn an_end_that_is_told_twice_or_not_at_all_is_caught() {
+        is_caught(Mutant::EndForgotten);
+        is_caught(Mutant::EndOmitted);
     }
 
     #[test]

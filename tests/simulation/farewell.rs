@@ -65,6 +65,13 @@ impl Run {
         let simulated = self.shared.borrow();
         let missing: Vec<String> =
             stories.iter().filter_map(|&story| simulated.model.undelivered(story)).collect();
+        let no_end = stories
+            .iter()
+            .filter(|&&story| simulated.model.is_drained(story))
+            .find_map(|&story| simulated.model.without_end(story));
+        if let Some(why) = no_end {
+            return Err(format!("a file that was taken away: {why}"));
+        }
         match missing.first() {
             Some(why) if held_max == MANY => {
                 Err(format!("a file that was deleted while the output was blocked: {why}"))

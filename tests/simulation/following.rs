@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manytail::testing::config::{Binary, CarriageReturn, InputConfig, JobRules, StartAt};
+use manytail::testing::config::{Binary, CarriageReturn, EndRules, InputConfig, JobRules, StartAt};
 use manytail::testing::patterns::Patterns;
 
 use crate::random::Random;
@@ -34,13 +34,14 @@ impl Input {
         Patterns::new(&self.include, &self.exclude, true).expect("no pattern is malformed")
     }
 
-    pub(crate) fn config(&self, carriage_return: CarriageReturn) -> InputConfig {
+    pub(crate) fn config(&self, carriage_return: CarriageReturn, ends: EndRules) -> InputConfig {
         InputConfig {
             paths: self.paths.clone(),
             patterns: self.patterns(),
             from: if self.from_end { StartAt::End } else { StartAt::Beginning },
             binary: Binary::Deliver,
             carriage_return,
+            ends,
             job: JobRules::default(),
             labels: Vec::new(),
         }

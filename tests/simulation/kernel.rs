@@ -15,7 +15,8 @@ use std::time::{Duration, SystemTime};
 use manytail::testing::file_systems::FileSystemType;
 use manytail::testing::sys::file::CLOCK_TICK;
 use manytail::testing::sys::{
-    FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+    Closes, FileId, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat,
+    WatchId,
 };
 use nix::errno::Errno;
 
@@ -291,9 +292,9 @@ impl FileSystem for Kernel {
         listing.inode
     }
 
-    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
+    fn watch(&mut self, path: &[u8], links: Links, closes: Closes) -> io::Result<WatchId> {
         self.call(Call::Watch, path, |simulated| {
-            let watch = simulated.world.watch(path, links)?;
+            let watch = simulated.world.watch(path, links, closes)?;
             check_place(simulated, path, links, "watched");
             simulated.trace(|| format!("          wd {watch}"));
             Ok(WatchId(watch))

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use manytail::testing::config::Format;
 
-use crate::record::{Record, parse};
+use crate::record::{Event, Record, parse};
 use crate::simulated::Settings;
 use crate::start::Start;
 use crate::world::{Key, World};
@@ -101,6 +101,8 @@ struct Identity {
     /// Up to where it was delivered.
     end: u64,
     records: Vec<Delivered>,
+    /// Ends that were told, in the order of the output.
+    ends: Vec<ToldEnd>,
     path_last: Vec<u8>,
     /// Up to where it was certainly committed at the last crash.
     committed: u64,
@@ -134,6 +136,16 @@ struct Delivered {
     repeated: bool,
 }
 
+/// The end of a log that was told.
+#[derive(Debug, Clone, Copy)]
+struct ToldEnd {
+    offset: u64,
+    /// Its place in the output.
+    place: u64,
+    /// It is not told again: no crash came before it was committed.
+    is_certain: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) stories: Vec<Story>,
@@ -147,6 +159,8 @@ pub(crate) struct Model {
     splits: bool,
     line_bytes_max: usize,
     partial_after: Option<Duration>,
+    /// The ends of logs are told.
+    tells_ends: bool,
     records: u64,
     pub(crate) repeats: u64,
     pub(crate) rotations_checked: u64,
@@ -175,7 +189,14 @@ impl Model {
             format: settings.format,
             splits: settings.splits,
             line_bytes_max: settings.line_bytes_max,
-            partial_after: settings.partial_after,
+            // What is unfinished comes before the end of a log.
+            partial_after: settings
+                .partial_after
+                .into_iter()
+                .chain(settings.ends.closed)
+                .chain(settings.ends.idle)
+                .min(),
+            tells_ends: settings.ends.are_any(),
             records: 0,
             repeats: 0,
             rotations_checked: 0,
@@ -220,6 +241,9 @@ impl Model {
     pub(crate) fn take(&mut self, world: &World, record: &[u8]) -> Result<(), String> {
         self.records += 1;
         let mut record = parse(self.format, record)?;
+        if let Some(event) = record.event {
+            return self.take_event(&record, event);
+        }
         let told = record.file.clone().map_or_else(|| self.writer_of(world, &record), Ok)?;
         let mut index = self.identity_of(world, &told, &record)?;
         let identity = &self.identities[index];
@@ -302,6 +326,59 @@ impl Model {
         identity.is_loose = false;
         identity.path_last = record.path.unwrap_or_default();
         self.settle(index)
+    }
+
+    /// Checks an event of a file against what was delivered of it, if anything was.
+    fn take_event(&mut self, record: &Record, event: Event) -> Result<(), String> {
+        let (told, offset, place) =
+            (record.file.as_deref().unwrap_or_default(), record.offset, self.records);
+        let Some(&index) = self.by_told.get(told) else { return Ok(()) };
+        let identity = &self.identities[index];
+        if identity.records.is_empty() {
+            return Ok(());
+        }
+        let what = format!("{event:?} of {} at {offset}", told.escape_ascii());
+        let is_behind = |story: &StoryKey, from: u64| {
+            let bytes = &self.stories[*story].bytes;
+            let between = (from <= offset).then(|| bytes.get(from as usize..offset as usize));
+            between
+                .flatten()
+                .is_some_and(|bytes| bytes.iter().all(|byte| matches!(byte, 0 | b'\r')))
+        };
+        let is_at_end = match identity.next {
+            Next::At(next) => identity.candidates.iter().any(|story| is_behind(story, next)),
+            Next::From(_) => true,
+        };
+        if !is_at_end {
+            return Err(format!(
+                "{what} is not at the end of what was delivered, {:?}",
+                identity.next
+            ));
+        }
+        if let Event::Lost(bytes) = event {
+            let was_there =
+                |&story: &StoryKey| offset + bytes <= self.stories[story].bytes.len() as u64;
+            let is_true = identity.candidates.iter().any(was_there);
+            return if is_true { Ok(()) } else { Err(format!("{what}: they were never there")) };
+        }
+        let last = identity.records.last().map_or(0, |record| record.place);
+        let before = identity.ends.last();
+        if before.is_some_and(|end| end.is_certain && end.offset == offset && end.place > last) {
+            return Err(format!("{what} was told twice"));
+        }
+        self.identities[index].ends.push(ToldEnd { offset, place, is_certain: true });
+        Ok(())
+    }
+
+    /// Describes a story of which something was delivered, and no end behind it.
+    pub(crate) fn without_end(&self, story: StoryKey) -> Option<String> {
+        let identity = &self.identities[self.stories[story].identity?];
+        let last = identity.records.last()?.place;
+        let has_end = identity.ends.last().is_some_and(|end| end.place > last);
+        let Story { writer, inode_generation, .. } = &self.stories[story];
+        (self.tells_ends && !has_end).then(|| {
+            format!("w{writer} g{inode_generation}: its end was not told behind its last line")
+        })
     }
 
     /// If nothing of a delivered story was committed before a crash, the journal has only its
@@ -399,6 +476,7 @@ impl Model {
             next: Next::At(0),
             end: 0,
             records: Vec::new(),
+            ends: Vec::new(),
             path_last: Vec::new(),
             committed: 0,
             before_crash: 0,
@@ -826,14 +904,19 @@ impl Model {
             // only records of this life matter.
             identity.is_stored |=
                 since_crash.first().is_some_and(|first| !unnamed || first.place <= covered);
+            let is_known = |place: u64| {
+                known_from.is_some_and(|from| place > from)
+                    && !unstored.iter().any(|places| places.contains(&place))
+            };
+            identity.ends.retain(|end| end.place <= kept);
+            for end in &mut identity.ends {
+                end.is_certain &= !unnamed && (end.place <= covered || is_known(end.place));
+            }
             identity.records.retain(|record| record.place <= kept);
             identity.before_crash = identity.records.len();
             identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
-            let in_known = |record: &&Delivered| {
-                known_from.is_some_and(|from| record.place > from)
-                    && !unstored.iter().any(|places| places.contains(&record.place))
-            };
-            let last_known = identity.records.iter().rev().find(in_known).map(|record| record.end);
+            let mut since = identity.records.iter().rev();
+            let last_known = since.find(|record| is_known(record.place)).map(|record| record.end);
             identity.next = Next::From(last_known.unwrap_or(identity.committed));
             identity.is_loose |= unnamed && !identity.is_stored;
             if identity.records.is_empty() {
@@ -864,6 +947,7 @@ impl Model {
             if identity.records.last().is_none_or(|record| record.place <= kept) {
                 continue;
             }
+            identity.ends.retain(|end| end.place <= kept);
             identity.records.retain(|record| record.place <= kept);
             identity.end = identity.records.iter().map(|record| record.end).max().unwrap_or(0);
             let since_crash =

@@ -17,10 +17,10 @@ use manytail::testing::sink::{
     FilePoint, Receiver, Records, Sent, Sink, SinkError, SinkState, Wants,
 };
 use manytail::testing::sys::inotify::{EVENT_BYTES_MAX, Events, encode, mask};
-use manytail::testing::sys::{Disk, Place};
 use manytail::testing::sys::{
-    FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
+    Closes, FileKind, FileSystem, Guard, KnownLife, Links, OpenInode, RefusedLink, Stat, WatchId,
 };
+use manytail::testing::sys::{Disk, Place};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Mutant {
@@ -81,6 +81,8 @@ pub(crate) enum Mutant {
     DeletionForgotten,
     LossUncounted,
     KeptTooLong,
+    EndForgotten,
+    EndOmitted,
     ResentFromWrongRecord,
     /// A commit in doubt counts as made, without the broker's word.
     DoubtTrusted,
@@ -216,8 +218,8 @@ impl<F: FileSystem> FileSystem for Mutated<F> {
         self.inner.entry_inode(listing)
     }
 
-    fn watch(&mut self, path: &[u8], links: Links) -> io::Result<WatchId> {
-        self.inner.watch(path, self.links(links))
+    fn watch(&mut self, path: &[u8], links: Links, closes: Closes) -> io::Result<WatchId> {
+        self.inner.watch(path, self.links(links), closes)
     }
 
     fn watch_names(&mut self, path: &[u8]) -> io::Result<WatchId> {
@@ -440,6 +442,8 @@ impl Mutant {
             Mutant::DeletionForgotten => Fault::DeletionForgotten,
             Mutant::LossUncounted => Fault::LossUncounted,
             Mutant::KeptTooLong => Fault::KeptTooLong,
+            Mutant::EndForgotten => Fault::EndForgotten,
+            Mutant::EndOmitted => Fault::EndOmitted,
             Mutant::ResentFromWrongRecord => Fault::ResentFromWrongRecord,
             _ => return None,
         })

@@ -27,6 +27,8 @@ pub(crate) enum Property {
     HeldOpen,
     /// Losses are counted.
     LossCounted,
+    /// The end of a log is told once, and behind its last line; what is told as lost was there.
+    Ended,
     /// With nothing to do the engine waits.
     Rests,
     /// At rest nothing is open, and memory is in proportion to the files.
@@ -61,6 +63,10 @@ const PHRASES: &[(&str, Property)] = &[
     ("a busy loop", Property::Rests),
     ("the output ends in the middle of a record, or repeats are due", Property::Rests),
     ("events wait in the kernel's queue", Property::Rests),
+    ("its end was not told behind its last line", Property::Ended),
+    ("is not at the end of what was delivered", Property::Ended),
+    ("was told twice", Property::Ended),
+    ("they were never there", Property::Ended),
     ("from outside", Property::Inside),
     ("that was deleted while the output was blocked", Property::HeldOpen),
     ("counted as lost", Property::LossCounted),

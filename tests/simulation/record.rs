@@ -21,6 +21,16 @@ pub(crate) struct Record {
     pub(crate) eol: bool,
     /// A carriage return ends it.
     pub(crate) is_segment: bool,
+    /// What it tells instead of a line.
+    pub(crate) event: Option<Event>,
+}
+
+/// What a record tells of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    End,
+    /// So many bytes were lost.
+    Lost(u64),
 }
 
 impl Record {
@@ -39,6 +49,7 @@ pub(crate) fn parse(format: Format, record: &[u8]) -> Result<Record, String> {
         line: line.to_vec(),
         eol: true,
         is_segment: false,
+        event: None,
     };
     match format {
         Format::Raw => Ok(plain(None, record)),
@@ -77,7 +88,11 @@ fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
 fn parse_json(record: &[u8]) -> Result<Record, String> {
     let value: Value = serde_json::from_slice(record).map_err(|error| error.to_string())?;
     let Value::Object(object) = value else { return Err("no object".to_owned()) };
-    let known = ["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol"];
+    let event = object.get("event").map(|_| event(&object)).transpose()?;
+    let known: &[&str] = match event {
+        None => &["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol"],
+        Some(_) => &["time", "path", "path_bytes", "file", "offset", "event", "bytes", "why"],
+    };
     if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(format!("an unknown key {key}"));
     }
@@ -94,7 +109,8 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
         inode: Some(inode),
         path: Some(bytes(&object, "path", "path_bytes")?),
         offset: object.get("offset").and_then(Value::as_u64).ok_or("no offset")?,
-        line: bytes(&object, "line", "bytes")?,
+        line: if event.is_none() { bytes(&object, "line", "bytes")? } else { Vec::new() },
+        event,
         eol: match object.get("eol") {
             None => true,
             Some(Value::Bool(false)) => false,
@@ -104,6 +120,18 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
         is_segment: object.get("eol").is_some_and(|eol| eol == "\r"),
         file: Some(file.into_bytes()),
     })
+}
+
+fn event(object: &Map<String, Value>) -> Result<Event, String> {
+    let why = text(object, "why")?;
+    match (text(object, "event")?.as_str(), why.as_str()) {
+        ("end", "closed" | "idle" | "deleted" | "left" | "replaced") => Ok(Event::End),
+        ("lost", "deleted" | "moved" | "truncated") => {
+            let bytes = object.get("bytes").map(|bytes| bytes.as_u64().ok_or("no number"));
+            Ok(Event::Lost(bytes.transpose()?.unwrap_or(0)))
+        }
+        (event, _) => Err(format!("an unknown event {event}, {why}")),
+    }
 }
 
 fn text(object: &Map<String, Value>, key: &str) -> Result<String, String> {

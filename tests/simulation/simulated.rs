@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use manytail::testing::config::Format;
+use manytail::testing::config::{EndRules, Format};
 
 use crate::broker::Broker;
 use crate::covering::Covering;
@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) following: Option<Following>,
     /// Carriage returns end records.
     pub(crate) splits: bool,
+    /// When records tell that a log is over. Every log rests for that long in the end.
+    pub(crate) ends: EndRules,
 }
 
 impl Settings {
@@ -70,12 +72,8 @@ impl Settings {
         let format =
             *random.pick(&[Format::Json, Format::Json, Format::Json, Format::Text, Format::Raw]);
         let json = format == Format::Json;
-        let rescan = *random.pick(&[
-            None,
-            None,
-            Some(Duration::from_secs(300)),
-            Some(Duration::from_secs(20)),
-        ]);
+        let seconds = |count| Some(Duration::from_secs(count));
+        let rescan = *random.pick(&[None, None, seconds(300), seconds(20)]);
         let partial_after = *random.pick(&[
             None,
             None,
@@ -137,6 +135,7 @@ impl Settings {
             is_pressure_changing: false,
             following: None,
             splits: false,
+            ends: EndRules::default(),
         }
     }
 
@@ -201,6 +200,15 @@ impl Settings {
         self.habits.returns = self.splits;
     }
 
+    /// In a third of the runs with json, the ends of logs are told. Also drawn separately.
+    pub(crate) fn draw_ends(&mut self, random: &mut Random) {
+        if self.format == Format::Json && random.one_in(3) {
+            let closed = [None, Some(Duration::from_millis(10)), Some(Duration::from_secs(1))];
+            let idle = [Duration::from_millis(100), Duration::from_secs(60)];
+            self.ends = EndRules { closed: *random.pick(&closed), idle: Some(*random.pick(&idle)) };
+        }
+    }
+
     /// Whether faults or limits may delay a first look.
     pub(crate) fn is_lenient(&self) -> bool {
         let Rates { interrupted, descriptors, input_output, refused, no_watch, .. } = self.rates;
@@ -218,7 +226,7 @@ impl Settings {
 
 /// The names for [`Settings::leave_out`] besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
-pub(crate) const LEAVE_OUT: [&str; 41] = [
+pub(crate) const LEAVE_OUT: [&str; 42] = [
     "following",
     "links",
     "reloads",
@@ -260,6 +268,7 @@ pub(crate) const LEAVE_OUT: [&str; 41] = [
     "holds",
     "any_bytes",
     "returns",
+    "ends",
 ];
 
 impl Settings {
@@ -290,6 +299,7 @@ impl Settings {
             "holds" => self.habits.holds = false,
             "any_bytes" => self.habits.any_bytes = false,
             "returns" => (self.splits, self.habits.returns) = (false, false),
+            "ends" => self.ends = EndRules::default(),
             "durability" => self.durability = None,
             "following" => self.following = None,
             "links" | "reloads" | "from_end" | "ignore_older" | "inputs" | "globs" | "includes"

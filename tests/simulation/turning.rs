@@ -115,6 +115,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
     settings.draw_splits(&mut Random::new(seed ^ 0xC4_0D));
+    settings.draw_ends(&mut Random::new(seed ^ 0xE4_D5));
     let format = settings.format;
     if let Some(durability) = &mut settings.durability {
         durability.draw_broker(&mut Random::new(seed ^ 0xB40_4E5), format);
@@ -509,7 +510,8 @@ impl Run {
     fn check_contents(&self, simulated: &Simulated, with_paths: bool) -> Result<(), String> {
         let files = simulated.due();
         for (path, key, story) in &files {
-            if let Some(why) = simulated.model.missing(*story) {
+            let no_end = || simulated.model.without_end(*story);
+            if let Some(why) = simulated.model.missing(*story).or_else(no_end) {
                 return Err(format!("{}: {why}", path.escape_ascii()));
             }
             let is_name =

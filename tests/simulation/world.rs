@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use manytail::testing::sys::inotify::{NAMES_MASK, SELF_MASK, WATCH_MASK, mask};
-use manytail::testing::sys::{Guard, LinkRule, Links, RefusedLink};
+use manytail::testing::sys::inotify::{NAMES_MASK, SELF_MASK, mask};
+use manytail::testing::sys::{Closes, Guard, LinkRule, Links, RefusedLink};
 use nix::errno::Errno;
 
 use crate::covering::Cover;
@@ -645,6 +645,14 @@ impl World {
         Ok(self.open_name(name))
     }
 
+    /// Closes a file that was opened to be written to.
+    pub(crate) fn close_written(&mut self, handle: Handle) {
+        if self.is_heard() {
+            self.notify_change(&handle, mask::CLOSE_WRITE);
+        }
+        self.close(handle);
+    }
+
     #[expect(clippy::needless_pass_by_value, reason = "a closed handle is gone")]
     pub(crate) fn close(&mut self, handle: Handle) {
         self.names[handle.name].open -= 1;
@@ -691,7 +699,7 @@ impl World {
     /// gone.
     fn notify_write(&mut self, handle: &Handle) {
         if self.is_heard() {
-            self.notify_change(handle);
+            self.notify_change(handle, mask::MODIFY);
         }
     }
 
@@ -701,9 +709,9 @@ impl World {
     }
 
     /// Reports a change of an open file, in the directory of the name by which it was opened.
-    fn notify_change(&mut self, handle: &Handle) {
+    fn notify_change(&mut self, handle: &Handle, what: u32) {
         let (parent, text) = (self.names[handle.name].parent, self.names[handle.name].name.clone());
-        self.notify(parent, mask::MODIFY, 0, &text);
+        self.notify(parent, what, 0, &text);
     }
 
     /// Appends, as `O_APPEND` does.
@@ -742,13 +750,18 @@ impl World {
         inode.kind = Kind::File { content: Vec::new(), hole: 0 };
         inode.growth.clear();
         inode.modified = modified;
-        self.notify_change(handle);
+        self.notify_change(handle, mask::MODIFY);
     }
 
     // ---- watches ----
 
-    pub(crate) fn watch(&mut self, path: &[u8], links: Links) -> Result<i32, Errno> {
-        self.watch_with(path, links, WATCH_MASK)
+    pub(crate) fn watch(
+        &mut self,
+        path: &[u8],
+        links: Links,
+        closes: Closes,
+    ) -> Result<i32, Errno> {
+        self.watch_with(path, links, closes.watch_mask())
     }
 
     pub(crate) fn watch_names(&mut self, path: &[u8]) -> Result<i32, Errno> {

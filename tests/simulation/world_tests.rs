@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use inotify::{Inotify, WatchMask};
-use manytail::testing::sys::Links;
 use manytail::testing::sys::inotify::{EVENT_BYTES_MAX, Events, WATCH_MASK, mask};
+use manytail::testing::sys::{Closes, Links};
 
 use crate::queue::{Event, Queue};
 use crate::random::Random;
@@ -22,7 +22,7 @@ fn event(watch: i32, mask: u32, cookie: u32, name: &str) -> Event {
 fn watched() -> World {
     let mut world = World::new(100);
     world.make_directory(b"/d").unwrap();
-    world.watch(b"/d", Links::Keep).unwrap();
+    world.watch(b"/d", Links::Keep, Closes::Unreported).unwrap();
     world
 }
 
@@ -243,7 +243,7 @@ impl Both {
                 let wanted = WatchMask::from_bits_retain(WATCH_MASK);
                 (
                     "watch",
-                    world.watch(one, Links::Keep).is_ok(),
+                    world.watch(one, Links::Keep, Closes::Unreported).is_ok(),
                     self.real.watches().add(old, wanted).is_ok(),
                 )
             }

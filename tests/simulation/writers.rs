@@ -92,7 +92,7 @@ impl Workload {
             Step::Lure(target, path) => self.lure(world, &target, &path),
             Step::Fifo(path) => world.make_fifo(&path).is_ok(),
             Step::Hold(path) => world.open(&path).map(|handle| self.held.push(handle)).is_ok(),
-            Step::Release => self.held.pop().map(|handle| world.close(handle)).is_some(),
+            Step::Release => self.held.pop().map(|handle| world.close_written(handle)).is_some(),
             Step::Pause(duration) => {
                 self.pause_for(duration);
                 true
@@ -192,7 +192,7 @@ impl Workload {
         });
         let story = self.begin_generation(model, handle.inode, writer);
         world.inodes[handle.inode].story = story;
-        world.close(handle);
+        world.close_written(handle);
         Some(story)
     }
 
@@ -261,7 +261,7 @@ impl Workload {
         };
         let Ok(handle) = world.open(followed.as_deref().unwrap_or(path)) else { return false };
         self.write(world, model, &handle, lines, and_part);
-        world.close(handle);
+        world.close_written(handle);
         true
     }
 
@@ -357,7 +357,7 @@ impl Workload {
         let new = self.begin_generation(model, handle.inode, writer);
         model.inherit_start(old, new);
         world.inodes[handle.inode].story = new;
-        world.close(handle);
+        world.close_written(handle);
         true
     }
 
@@ -375,7 +375,7 @@ impl Workload {
             story.bytes = vec![0; position as usize];
             story.bytes.extend_from_slice(&line);
         }
-        world.close(handle);
+        world.close_written(handle);
         true
     }
 
@@ -384,7 +384,7 @@ impl Workload {
     /// Ends everything that would prevent the engine from reading; removed files stay removed.
     pub(crate) fn finish(&mut self, world: &mut World, model: &mut Model) {
         while let Some(handle) = self.held.pop() {
-            world.close(handle);
+            world.close_written(handle);
         }
         for root in self.roots.clone() {
             if world.make_directory(&root).is_err() {

@@ -77,7 +77,7 @@ fn bytes_that_this_version_never_writes_are_malformed() {
         assert_eq!(change(0, tag), refused, "tag {tag}");
     }
     assert_eq!(change(37, 65), refused, "mark_len");
-    assert_eq!(change(38, 8), refused, "flags");
+    assert_eq!(change(38, 16), refused, "flags");
     let mut output =
         payload_of(&[Item::Output(Some(OutputPoint { id: ID, len: 5, format: Format::Json }))]);
     *output.last_mut().unwrap() = 3;
@@ -116,7 +116,7 @@ fn the_layout_is_the_one_that_is_documented() {
     item.extend(7_u32.to_le_bytes());
     item.extend(entry().offset.to_le_bytes());
     item.extend(0x99aa_bbcc_u32.to_le_bytes());
-    item.extend([64, 7]);
+    item.extend([64, 15]);
     item.extend(entry().complete_at.to_le_bytes());
     item.extend(entry().absent_since.to_le_bytes());
     assert_eq!(payload_of(&[Item::Entry(entry(), None)]), item);

@@ -177,7 +177,7 @@ fn every_setting_can_be_said_everywhere_and_changes_the_run() {
         };
         let path: &[&str] = match row.key {
             Key::Paths => &[],
-            Key::CarriageReturn => &["D", "--format=json"],
+            Key::CarriageReturn | Key::End | Key::EndIdle => &["D", "--format=json"],
             _ => &["D"],
         };
         let variable = row.variable();

@@ -82,7 +82,7 @@ impl KeptOffsets {
         decide_by_first_block(files, inputs, id);
         let Some(commits) = self.get_mut() else { return };
         let slot = files.get(id);
-        let flags = entry_flags(slot.state());
+        let flags = entry_flags(slot);
         let (key, generation, offset) = (files.key(id), slot.generation, slot.offset);
         if commits.begin_generation(key, generation, offset, flags, read_at) {
             Schedule::hold_back(files, id, HeldBack::Store);
@@ -131,6 +131,15 @@ impl KeptOffsets {
         if let Some(commits) = self.get_mut() {
             commits.ledger.read_to_end(files.key(id), at);
         }
+    }
+
+    /// When the file was read to its end, if all of it up to there was acknowledged; or 0.
+    pub(in crate::engine) fn read_at(&self, files: &Registry, id: SlotId) -> u64 {
+        let slot = files.get(id);
+        let known = self.get().and_then(|commits| commits.ledger.get(files.key(id)));
+        known
+            .filter(|known| (known.generation, known.offset) == (slot.generation, slot.offset))
+            .map_or(0, |known| known.read_at)
     }
 
     /// The path of a file changed, or it has one again.

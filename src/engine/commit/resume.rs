@@ -66,6 +66,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.mark_len = entry.mark_len;
         slot.put(State::SKIP_NULS, entry.flags.contains(EntryFlags::SKIP_NULS));
         slot.put(State::SEEK_LINE, entry.flags.contains(EntryFlags::SEEK_LINE));
+        slot.is_end_told = entry.flags.contains(EntryFlags::ENDED);
         decide_by_first_block(&mut self.files, &self.coverage.inputs, id);
         true
     }

@@ -168,6 +168,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.visit_root_again(root, now);
         }
         self.start_missing(now);
+        self.reading.ends.rules_changed(now.instant);
+        self.identities.departures.set_for_records(self.coverage.inputs.wants_ends());
         self.discovery.is_path_lost = false;
         self.discovery.has_scanned = false;
     }
@@ -248,6 +250,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else {
             self.track_if_accepted(dir, name);
         }
+        // Its watch may have to report more.
+        self.push_visit(dir, VisitWork::RELOAD);
     }
 
     /// Starts the PATHs that are new, or whose directory was dropped with another.

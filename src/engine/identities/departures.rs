@@ -29,6 +29,10 @@ const DEPARTURES_MAX: usize = 8_192;
 /// Bytes of all paths at most.
 const PATH_BYTES_MAX: usize = 1024 * 1024;
 
+/// So many times more if records tell that files went away: of most of them the name is gone before
+/// they are judged.
+const FOR_RECORDS: usize = 8;
+
 /// A file that lost its name.
 #[derive(Debug, Clone, Copy)]
 struct Departure {
@@ -66,9 +70,15 @@ pub(in crate::engine) struct Departures {
     dropped_bytes: u64,
     /// The latest departure of each slot.
     latest: HashMap<SlotId, u64>,
+    /// Records tell that files went away.
+    are_for_records: bool,
 }
 
 impl Departures {
+    pub(in crate::engine) fn set_for_records(&mut self, are_for_records: bool) {
+        self.are_for_records = are_for_records;
+    }
+
     /// A file is about to lose its name. `path` is the buffer for its path.
     pub(in crate::engine) fn note_name(
         &mut self,
@@ -122,7 +132,9 @@ impl Departures {
 
     fn note(&mut self, key: SlotKey, path: &[u8]) {
         let Ok(path_len) = u16::try_from(path.len()) else { return };
-        while self.all.len() >= DEPARTURES_MAX || self.paths.len() + path.len() > PATH_BYTES_MAX {
+        let times = if self.are_for_records { FOR_RECORDS } else { 1 };
+        let (max, bytes_max) = (times * DEPARTURES_MAX, times * PATH_BYTES_MAX);
+        while self.all.len() >= max || self.paths.len() + path.len() > bytes_max {
             if !self.drop_oldest() {
                 return;
             }
@@ -150,7 +162,7 @@ impl Departures {
     }
 
     /// Appends the last path of a file. Returns whether it is known.
-    fn write_path(&self, key: SlotKey, out: &mut Vec<u8>) -> bool {
+    pub(in crate::engine) fn write_path(&self, key: SlotKey, out: &mut Vec<u8>) -> bool {
         let Some(place) = self.place(key) else { return false };
         out.extend(self.path(&self.all[place]));
         true

@@ -145,6 +145,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     pub(in crate::engine) fn after_look(&mut self, id: SlotId, now: Instant) {
+        self.log_goes_on(id, false, now);
         let state = self.files.get(id).state();
         if state.contains(State::VIA_LINK) {
             self.watch_link_target(id, now);
@@ -169,6 +170,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.files.get(id).state().contains(State::DIRTY) {
             // It grew since it was looked at.
             self.mark_dirty(known);
+        }
+        if self.reading.ends.is_closed(id) {
+            self.file_closed(known, now);
         }
         let (dir, name) = (self.files.get(id).dir(), self.files.name(id).to_vec());
         let via_link = self.files.get(id).state().contains(State::VIA_LINK);

@@ -39,6 +39,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub(in crate::engine) fn count_loss(&mut self, id: SlotId, now: Instant) {
         self.identities.departures.write_last_path(&self.files, &self.tree, id, &mut self.path);
         self.observer.count_loss(self.files.get(id), &self.path, now);
+        self.tell_lost_rest(id);
     }
 
     /// Counts and reports a name that went away before it was resolved.
@@ -247,6 +248,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if has_unread {
                 self.count_loss(id, now);
             }
+            self.tell_departure(id);
             self.files.drop_name(id);
         }
         if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
@@ -281,6 +283,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         rare!("a file that had left was forgotten");
         if !self.files.name(id).is_empty() {
             self.count_loss(id, now);
+            self.tell_departure(id);
         }
         self.free_slot(id);
     }
@@ -294,6 +297,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.schedule.remove(&self.files, id);
         self.reading.close(id);
+        self.reading.ends.remove(id);
         if self.files.get(id).offset == OWN_OUTPUT
             && let Some(file) = self.files.file_id(id)
         {

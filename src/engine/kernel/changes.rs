@@ -180,6 +180,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let drained_at = self.kernel.drained_at;
             self.schedule.hold_changed_by_age(&mut self.files, id, drained_at, now.wall);
         }
+        self.reading.ends.written(id);
         self.mark_dirty(id);
         self.identities.change_former(&mut self.files, &self.tree, &mut self.schedule, dir, name);
     }
@@ -228,6 +229,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     self.push_visit(dir, VisitWork::RECHECK);
                 }
             }
+            Change::Closed { watch, name } => {
+                self.observer.stats.other_events.closed += 1;
+                self.name_closed(watch, name, now.instant);
+            }
             Change::Name { watch, name, is_directory, what } => {
                 if what != NameChange::Modified {
                     count_other(&mut self.observer.stats.other_events, what);
@@ -256,6 +261,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     )),
                 }
             }
+        }
+    }
+
+    fn name_closed(&mut self, watch: WatchId, name: &[u8], now: Instant) {
+        let dir = self.tree.find_watch(watch);
+        if let Some(id) = dir.and_then(|dir| self.files.find(dir, name)) {
+            self.file_closed(id, now);
         }
     }
 

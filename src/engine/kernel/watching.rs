@@ -11,12 +11,13 @@ use nix::libc;
 use crate::diagnostics::notices::{Cause, Notices};
 use crate::engine::Engine;
 use crate::engine::kernel::Kernel;
+use crate::engine::namespace::inputs::RootId;
 use crate::engine::namespace::tree::DirId;
 use crate::engine::schedule::timers;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::clock::Now;
-use crate::sys::{FileSystem, Links, host};
+use crate::sys::{Closes, FileSystem, Links, host};
 
 /// The first reason why a directory could not be watched.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Watches the directory at hand. The same inode gives the same watch, so a second call proves
     /// that the path still leads to it.
     pub(in crate::engine) fn arm(&mut self, dir: DirId, links: Links) -> std::io::Result<()> {
-        let watch = match self.fs.watch(&self.path, links) {
+        let watch = match self.fs.watch(&self.path, links, self.closes_in(dir)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 // A watch that exists already takes no room (inotify_add_watch(2)): the known one
                 // is of another inode, or has ended.
@@ -121,6 +122,21 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         self.tree.set_watch(dir, Some(watch));
         self.kernel.set_polled(&mut self.tree, dir, false);
         Ok(())
+    }
+
+    /// Whether closes of files in the directory are reported: some input that takes files there
+    /// asks for the ends of logs.
+    fn closes_in(&self, dir: DirId) -> Closes {
+        let inputs = &self.coverage.inputs;
+        let asks = |&root: &RootId| inputs.rules(root).ends.closed.is_some();
+        // The PATHs of single files are in no scope.
+        let has_single = || self.coverage.single_files.of_home(dir).next().is_some();
+        let is_asked = inputs.roots(self.tree.get(dir).scope).iter().any(asks);
+        if is_asked || (inputs.wants_ends() && has_single()) {
+            Closes::Reported
+        } else {
+            Closes::Unreported
+        }
     }
 
     /// Polls a directory for which there is no watch. Returns whether that was the reason for the

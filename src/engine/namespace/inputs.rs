@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 use hashbrown::HashMap;
 
 use crate::config::{
-    Binary, CarriageReturn, Format, INPUTS_MAX, InputConfig, JobPattern, JobRules, StartAt,
-    below_path, file_name,
+    Binary, CarriageReturn, EndRules, Format, INPUTS_MAX, InputConfig, JobPattern, JobRules,
+    StartAt, below_path, file_name,
 };
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
@@ -45,6 +45,7 @@ pub(crate) struct Input {
     pub(crate) from: StartAt,
     pub(crate) binary: Binary,
     pub(crate) carriage_return: CarriageReturn,
+    pub(crate) ends: EndRules,
     pub(crate) job: JobRules,
     /// Whether records have a place for that, and there is something.
     pub(crate) tells_job: bool,
@@ -75,6 +76,7 @@ impl Input {
             from: config.from,
             binary: config.binary,
             carriage_return: config.carriage_return,
+            ends: config.ends,
             tells_job: format == Format::Json && !config.job.is_empty(),
             job: config.job,
             paths: config.paths,
@@ -125,6 +127,8 @@ pub(crate) struct Inputs {
     needs_path: bool,
     /// Some input wants the owners of its files.
     wants_owner: bool,
+    /// Some input wants the ends of its logs.
+    wants_ends: bool,
     /// Grows with each change of the settings.
     version: u32,
 }
@@ -141,6 +145,7 @@ impl Inputs {
             known_scopes: HashMap::from_iter([(none, ScopeId::default())]),
             needs_path: false,
             wants_owner: false,
+            wants_ends: false,
             version: 0,
         }
     }
@@ -183,6 +188,12 @@ impl Inputs {
     #[inline]
     pub(crate) fn wants_owner(&self) -> bool {
         self.wants_owner
+    }
+
+    /// Whether records of some input tell the ends of its logs.
+    #[inline]
+    pub(crate) fn wants_ends(&self) -> bool {
+        self.wants_ends
     }
 
     /// A number that changes with the settings.
@@ -302,6 +313,7 @@ impl Inputs {
     ) -> Vec<(InputId, bool)> {
         self.version += 1;
         self.wants_owner = self.format == Format::Json && new.iter().any(|input| input.job.uid);
+        self.wants_ends = new.iter().any(|input| input.ends.are_any());
         let mut taken: Vec<InputId> = Vec::new();
         let ranks: Vec<Option<usize>> =
             self.inputs.iter_mut().map(|input| input.rank.take()).collect();
@@ -320,7 +332,9 @@ impl Inputs {
             } else {
                 std::mem::swap(&mut self.inputs[at], &mut input);
                 let (old, new) = (input, &mut self.inputs[at]);
-                is_changed = old.patterns != new.patterns || old.binary != new.binary;
+                is_changed = old.patterns != new.patterns
+                    || old.binary != new.binary
+                    || old.ends != new.ends;
                 new.has_accepted =
                     before.is_some() && old.has_accepted && old.patterns == new.patterns;
                 if before.is_some() {
@@ -387,6 +401,7 @@ mod tests {
             from: StartAt::Beginning,
             binary: Binary::Deliver,
             carriage_return: CarriageReturn::Data,
+            ends: EndRules::default(),
             job: JobRules::default(),
             labels: Vec::new(),
         }

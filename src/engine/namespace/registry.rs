@@ -484,6 +484,7 @@ impl Registry {
             life: Life::Named,
             mark_len: 0,
             input: InputId::default(),
+            is_end_told: false,
         };
         if at as usize == self.slots.len() {
             self.slots.push(fresh);

@@ -223,7 +223,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                         "nothing ends yet: a newline, or a carriage return and the byte behind it"
                     }
                 };
-                let (state, why) = explain_read(offset, scanned, own, &found_again, ends);
+                let is_end_told = slot.is_end_told;
+                let (state, mut why) = explain_read(offset, scanned, own, &found_again, ends);
+                if is_end_told {
+                    why.push_str("; its end was told");
+                }
                 let is_held_up = self.outbox.blocked(now.instant).is_some()
                     && self.outbox.holds(self.files.key(id));
                 if state.is_well() && is_held_up {

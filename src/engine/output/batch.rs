@@ -3,9 +3,10 @@
 //! In: encoded records. Out: what a sink did not take yet; where what it took brings files.
 //! Always holds: the parts of files follow each other and cover the batch.
 
-use crate::checkpoint::{EntryFlags, record_parser};
+use crate::checkpoint::EntryFlags;
+use crate::checkpoint::record_parser::{self, Progress};
 use crate::config::Format;
-use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::registry::{FileSlot, Registry, SlotId, SlotKey, State};
 use crate::engine::schedule::lag::Stamp;
 use crate::sink::{Of, Origins, Records};
 
@@ -44,15 +45,25 @@ impl Reached {
             offset: slot.offset,
             mark: slot.mark,
             mark_len: slot.mark_len,
-            flags: entry_flags(slot.state()),
+            flags: entry_flags(slot),
             read_at: 0,
         }
     }
 }
 
+impl Reached {
+    /// Where the first ones of the records that bring a file here bring it.
+    pub(super) fn after(&self, progress: &Progress) -> Self {
+        let (mark, mark_len) = progress.mark();
+        let flags = progress.flags(self.flags);
+        Reached { offset: progress.end, mark, mark_len, flags, read_at: 0, ..*self }
+    }
+}
+
 /// The part of a slot's state that the journal stores.
-pub(crate) fn entry_flags(state: State) -> EntryFlags {
-    let mut flags = EntryFlags::empty();
+pub(crate) fn entry_flags(slot: &FileSlot) -> EntryFlags {
+    let (mut flags, state) = (EntryFlags::empty(), slot.state());
+    flags.set(EntryFlags::ENDED, slot.is_end_told);
     flags.set(EntryFlags::SKIP_NULS, state.contains(State::SKIP_NULS));
     flags.set(EntryFlags::SEEK_LINE, state.contains(State::SEEK_LINE));
     flags
@@ -118,10 +129,10 @@ impl Batch {
         let records = self.bytes.get(begin..self.sent).filter(|records| !records.is_empty())?;
         let offset = self.of.get(self.records_sent).expect("a record follows").offset();
         // Only json tells of pieces of lines; then the bytes before the offset are not known.
-        let (mark, mark_len) = record_parser::progress(format, records, span.first_offset)
+        let progress = record_parser::progress(format, records, span.first_offset)
             .filter(|progress| progress.end == offset)
-            .map_or((0, 0), |progress| progress.mark());
-        Some(Reached { offset, mark, mark_len, read_at: 0, ..span.reached })
+            .unwrap_or_default();
+        Some(Reached { offset, ..span.reached.after(&progress) })
     }
 
     /// The sink took so many bytes in all.

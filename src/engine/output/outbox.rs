@@ -33,6 +33,9 @@ use crate::checkpoint::{OutputPoint, record_parser};
 use crate::config::Format;
 use crate::engine::namespace::registry::SlotKey;
 use crate::engine::output::batch::{BATCH_BYTES, Batch, KEPT_BYTES_MAX, Reached, Span};
+use crate::engine::output::limits::{
+    BACKLOG_PART, EVENT_BYTES_MAX, IN_FLIGHT_BYTES_MAX, in_flight_max,
+};
 use crate::engine::schedule::lag::Stamp;
 use crate::planted::is_planted;
 use crate::rare::rare;
@@ -40,17 +43,6 @@ use crate::sink::{
     FilePoint, IsStored, Origin, Receiver, Records, Sent, Settle, Sink, SinkError, Wants,
 };
 use crate::tap::Tap;
-
-/// While the output is blocked, backlog (bytes of files that a listing found, and of files with
-/// more than fits into one turn) is read only until this part of what may be in flight waits.
-const BACKLOG_PART: usize = 16;
-
-/// No file is read while this many bytes wait for the output or for its acknowledgement. A broker
-/// acknowledges much at once and late; one with transactions nothing before a commit, which may
-/// take a tenth of a second, in which nothing is sent: few of them make backlog come sooner.
-const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
-const UNCONFIRMED_BYTES_MAX: usize = 16 * 1024 * 1024;
-const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Where the output is at one moment, for a commit.
 #[derive(Debug)]
@@ -100,11 +92,7 @@ pub(crate) struct Outbox<S> {
 
 impl<S: Sink> Outbox<S> {
     pub(crate) fn new(mut sink: S) -> Self {
-        let in_flight_max = match (sink.wants(), sink.receiver()) {
-            (Wants::Bytes, _) => IN_FLIGHT_BYTES_MAX,
-            (_, Some(receiver)) if receiver.has_transactions() => UNCOMMITTED_BYTES_MAX,
-            (Wants::Origins, _) => UNCONFIRMED_BYTES_MAX,
-        };
+        let in_flight_max = in_flight_max(&mut sink);
         Outbox {
             is_signalled: sink.wants() == Wants::Origins,
             sink,
@@ -170,6 +158,12 @@ impl<S: Sink> Outbox<S> {
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
+    }
+
+    /// Whether the record of an event may be encoded: files go away also while the output is
+    /// blocked.
+    pub(crate) fn has_room_for_event(&self) -> bool {
+        self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max + EVENT_BYTES_MAX
     }
 
     /// No further record is encoded once those being filled hold this many bytes.
@@ -250,9 +244,8 @@ impl<S: Sink> Outbox<S> {
         let part = batch.bytes.get(begin..upto)?;
         let whole = memchr::memrchr(b'\n', part)? + 1;
         let progress = record_parser::progress(format, &part[..whole], span.first_offset)?;
-        let (mark, mark_len) = progress.mark();
         self.acked = self.base + (begin + whole) as u64;
-        Some(Reached { offset: progress.end, mark, mark_len, read_at: 0, ..span.reached })
+        Some(span.reached.after(&progress))
     }
 
     /// Where all that the sink took brings its files, at most one of each, beyond what was

@@ -4,7 +4,6 @@
 //! Always holds: the offset moves only past what was encoded, or skipped and counted.
 
 use std::io;
-use std::time::SystemTime;
 
 use crate::config::Format;
 use crate::diagnostics::notices::{Cause, notice};
@@ -15,15 +14,15 @@ use crate::engine::output::batch::Reached;
 use crate::engine::output::outbox::Outbox;
 use crate::engine::reading::Pause;
 use crate::engine::reading::binary::{Decision, decide};
-use crate::engine::reading::jobs::Jobs;
 use crate::engine::reading::nul_runs::{Cut, NulRun, find_hole};
 use crate::engine::reading::open_files::Reading;
 use crate::engine::reading::positions::longest_read;
 use crate::engine::reading::read_pass::ReadPass;
+use crate::engine::reading::source::begin_source;
 use crate::lines::{End, Line, Lines, Segments, split_lines};
 use crate::rare::rare;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
-use crate::record::{Encoder, Source};
+use crate::record::LossCause;
 use crate::sink::Sink;
 use crate::status::stats::Stats;
 use crate::sys::FileSystem;
@@ -98,32 +97,6 @@ fn count(
     stats.superseded_segments += segments.map_or(0, Segments::superseded);
 }
 
-/// The records that follow are of this file.
-fn begin_source(
-    (encoder, jobs): (&mut Encoder, &mut Jobs),
-    files: &Registry,
-    inputs: &mut Inputs,
-    (pass, path): (&ReadPass, &[u8]),
-    read_at: SystemTime,
-) {
-    let id = pass.id;
-    let file = files.file_id(id).expect("only identified files are read");
-    let slot = files.get(id);
-    let has_job = inputs.get(slot.input).tells_job;
-    if has_job && !jobs.begin(files, inputs, (id, path), pass.owner) {
-        inputs.note_job_mismatch(slot.input, path);
-    }
-    encoder.begin(&Source {
-        path,
-        device: file.device,
-        inode: file.inode,
-        generation: slot.generation,
-        labels: &inputs.get(slot.input).labels,
-        job: if has_job { jobs.member() } else { b"" },
-        read_at,
-    });
-}
-
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Takes what was read behind the mark. Returns how the turn ends, or nothing if it goes on.
     pub(super) fn take_bytes(
@@ -191,6 +164,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             let slot = self.files.get_mut(pass.id);
             let lost = set_unfinished(slot, data_end - mark_len - encoded.consumed);
             self.observer.count_truncated(&self.path, lost, now.instant);
+            self.tell_loss(pass.id, lost, LossCause::Truncated, pass.owner);
         }
         if matches!(cut, Cut::Run(_)) {
             self.files.get_mut(pass.id).set(State::SKIP_NULS);
@@ -217,6 +191,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let slot = self.files.get_mut(pass.id);
         slot.scanned = 0;
         slot.offset += consumed as u64;
+        slot.is_end_told = false;
         if encoded.records == 0 {
             rare!("only empty segments were read");
             if self.outbox.is_empty() {
@@ -275,8 +250,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             if !pass.is_begun {
                 pass.is_begun = true;
                 let encoder = (&mut self.reading.encoder, &mut self.reading.jobs);
-                let inputs = &mut self.coverage.inputs;
-                begin_source(encoder, &self.files, inputs, (pass, &self.path), now.wall);
+                let source = (pass.id, &*self.path, pass.owner);
+                begin_source(encoder, &self.files, &mut self.coverage.inputs, source, now.wall);
             }
             let begin = self.outbox.bytes().len();
             self.reading.encoder.encode(&line, self.outbox.bytes());

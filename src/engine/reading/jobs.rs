@@ -130,7 +130,7 @@ fn place(id: SlotId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Binary, CarriageReturn, Format, InputConfig, JobRules, StartAt};
+    use crate::config::{Binary, CarriageReturn, EndRules, Format, InputConfig, JobRules, StartAt};
     use crate::engine::namespace::tree::DirId;
     use crate::patterns::Patterns;
 
@@ -141,6 +141,7 @@ mod tests {
             from: StartAt::Beginning,
             binary: Binary::Deliver,
             carriage_return: CarriageReturn::Data,
+            ends: EndRules::default(),
             job: JobRules { pattern: Some(JobPattern::parse(pattern).expect("a pattern")), uid },
             labels: Vec::new(),
         }

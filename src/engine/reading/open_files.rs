@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use crate::config::Routes;
 use crate::engine::HELD_MAX;
 use crate::engine::namespace::registry::SlotId;
+use crate::engine::reading::ends::Ends;
 use crate::engine::reading::jobs::Jobs;
 use crate::engine::reading::kept_files::KeptFiles;
 use crate::engine::reading::rewriting::Rewrites;
@@ -44,6 +45,8 @@ pub(in crate::engine) struct Reading<T> {
     pub(in crate::engine) files_open_max: usize,
     /// Files that are, or may be, written over from the front.
     pub(in crate::engine) rewrites: Rewrites,
+    /// Logs whose end may fall due.
+    pub(in crate::engine) ends: Ends,
 }
 
 impl<T> Reading<T> {
@@ -62,6 +65,7 @@ impl<T> Reading<T> {
             kept: KeptFiles::new(HELD_MAX, kept_for, now.instant),
             files_open_max: HELD_MAX,
             rewrites: Rewrites::new(now),
+            ends: Ends::new(now.wall),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn begin_anew(slot: &mut FileSlot) {
     slot.mark_len = 0;
     slot.scanned = 0;
     slot.generation += 1;
+    slot.is_end_told = false;
     slot.set(State::SKIP_NULS);
 }
 
@@ -84,7 +85,8 @@ impl<T> Reading<T> {
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// The content restarts: truncated below the offset, or overwritten in place.
-    pub(super) fn restart(&mut self, id: SlotId, now: Now) {
+    pub(super) fn restart(&mut self, id: SlotId, owner: Option<u32>, now: Now) {
+        self.tell_replacement(id, owner);
         let slot = self.files.get_mut(id);
         self.observer.stats.truncations += 1;
         self.observer.count_truncated(&self.path, u64::from(slot.scanned), now.instant);

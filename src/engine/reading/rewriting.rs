@@ -387,8 +387,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                     None
                 };
                 match start {
-                    Some(start) => self.restart_within(id, start),
-                    None => self.restart(id, now),
+                    Some(start) => self.restart_within(id, start, pass.owner),
+                    None => self.restart(id, pass.owner, now),
                 }
                 // After a whole restart everything is delivered once more, and then becomes the
                 // former content.
@@ -402,11 +402,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             Some(rewrite)
                 if rewrite.is_certain && size == read_upto && rewrite.end == read_upto =>
             {
-                self.restart(id, now);
+                self.restart(id, pass.owner, now);
                 self.reading.rewrites.remember(Rewrite { is_restarted: true, ..rewrite });
             }
             _ => {
-                self.restart(id, now);
+                self.restart(id, pass.owner, now);
                 if size == read_upto && self.files.get(id).life() == Life::Following {
                     let (key, modified, old) = (self.files.key(id), now.wall, Vec::new());
                     self.reading.rewrites.remember(Rewrite {
@@ -426,12 +426,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// The next generation of a file begins in its middle: what comes before was delivered a moment
     /// ago, in the last generation. A crash may lose that, so for the journal it begins at 0.
-    fn restart_within(&mut self, id: SlotId, start: u64) {
+    fn restart_within(&mut self, id: SlotId, start: u64, owner: Option<u32>) {
+        self.tell_replacement(id, owner);
         let slot = self.files.get_mut(id);
         slot.offset = 0;
         slot.mark_len = 0;
         slot.scanned = 0;
         slot.generation += 1;
+        slot.is_end_told = false;
         self.offsets.begin_generation(&mut self.files, &self.coverage.inputs, id, 0);
         let slot = self.files.get_mut(id);
         slot.offset = start;

@@ -110,6 +110,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         }
         self.count_loss(id, now);
+        self.tell_departure(id);
         self.files.drop_name(id);
     }
 

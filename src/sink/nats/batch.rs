@@ -6,11 +6,12 @@
 //! left out is counted with the message behind it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
 
 use super::protocol::{BATCH_BYTES, MESSAGES_MAX};
-use crate::checkpoint::record_parser::{self, GenerationKey};
+use crate::checkpoint::record_parser::{self, GenerationKey, Progress};
 use crate::config::Format;
 use crate::sink::{Origin, Record, Records};
 
@@ -130,14 +131,20 @@ impl Source {
 /// Records that a former process stored after we had asked: how far they bring each file.
 #[derive(Debug, Default)]
 pub(super) struct LateRecords {
-    ends: HashMap<GenerationKey, u64>,
+    files: HashMap<GenerationKey, Progress>,
 }
 
 impl LateRecords {
-    /// Records up to this offset are in the stream.
-    pub(super) fn add(&mut self, file: GenerationKey, end: u64) {
-        let known = self.ends.entry(file).or_default();
-        *known = end.max(*known);
+    /// These records are in the stream, and those before them.
+    pub(super) fn add(&mut self, file: GenerationKey, mut progress: Progress) {
+        match self.files.entry(file) {
+            Entry::Occupied(known) if known.get().end > progress.end => {}
+            Entry::Occupied(mut known) => {
+                progress.follows(known.get());
+                known.insert(progress);
+            }
+            Entry::Vacant(place) => drop(place.insert(progress)),
+        }
     }
 
     /// Whether the stream has this record. Records of a file come in order, so that the file is
@@ -152,11 +159,11 @@ impl LateRecords {
         ) else {
             return false;
         };
-        let Some(&end) = self.ends.get(&file) else { return false };
-        if line.end() <= end {
+        let Some(progress) = self.files.get(&file) else { return false };
+        if progress.has(&line) {
             return true;
         }
-        self.ends.remove(&file);
+        self.files.remove(&file);
         false
     }
 }
@@ -166,7 +173,7 @@ impl Batch {
     /// remains to count them with.
     pub(super) fn leave_out(&mut self, late: &mut LateRecords, format: Format) -> u64 {
         let mut done = 0;
-        if late.ends.is_empty() {
+        if late.files.is_empty() {
             return done;
         }
         let Batch { messages, sources } = self;
@@ -238,6 +245,12 @@ mod tests {
         assert_eq!(waiting.take().expect("a batch").messages.len(), 1);
     }
 
+    fn upto(end: u64) -> Progress {
+        let mut progress = Progress::default();
+        progress.end = end;
+        progress
+    }
+
     #[test]
     fn what_the_stream_has_is_left_out_and_counted_with_what_follows() {
         let mut waiting = Collected::default();
@@ -250,21 +263,21 @@ mod tests {
         ];
         accept(&mut waiting, &lines);
         let mut late = LateRecords::default();
-        late.add((1, 2, 0), 8);
-        late.add((1, 3, 0), 2);
+        late.add((1, 2, 0), upto(8));
+        late.add((1, 3, 0), upto(2));
         let mut batch = waiting.take().expect("a batch");
         assert_eq!(batch.leave_out(&mut late, Format::Raw), 0);
         let left: Vec<&[u8]> = batch.messages.iter().map(|message| &*message.payload).collect();
         assert_eq!(left, [&b"three"[..], b"b"]);
         assert_eq!(weights(&batch), [4 + 2 + 4 + 6, 2]);
-        assert!(late.ends.is_empty(), "both files are beyond what the stream has");
+        assert!(late.files.is_empty(), "both files are beyond what the stream has");
         // Without a message that remains, the bytes are done at once; and a part of a record that
         // is there does not make it there.
-        late.add((1, 2, 0), 17);
+        late.add((1, 2, 0), upto(17));
         accept(&mut waiting, &[("1-2-0", 14, "xy")]);
         assert_eq!(waiting.take().expect("a batch").leave_out(&mut late, Format::Raw), 3);
         accept(&mut waiting, &[("1-2-0", 17, "xyz"), ("1-2-0", 21, "z")]);
-        late.add((1, 2, 0), 20);
+        late.add((1, 2, 0), upto(20));
         assert_eq!(waiting.take().expect("a batch").leave_out(&mut late, Format::Raw), 0);
     }
 }

@@ -460,7 +460,7 @@ impl<'a> Publisher<'a> {
             Next::Late { after, end } => {
                 let files = requests.tail(stream, &name.identity, (after, end)).await?;
                 for (file, progress) in files {
-                    self.late.add(file, progress.end);
+                    self.late.add(file, progress);
                 }
                 expectation.end = end;
                 // Another content needs another number.

@@ -160,6 +160,22 @@ fn what_does_not_fit_together_is_refused_where_it_was_said() {
 }
 
 #[test]
+fn ends_of_logs_are_refused_where_records_have_no_place_for_them() {
+    for (text, key, format) in [
+        ("paths = ['D']\nend = '0'\nend_idle = '6h'", "end_idle", "text"),
+        ("paths = ['D']\nformat = 'syslog'\nend = '5s'", "end", "syslog"),
+    ] {
+        assert_eq!(
+            file(text).refusal(&[]),
+            format!(
+                "main.toml:3: {key}: needs a format whose records can tell more than a line, and \
+                the format is {format}: set `format = \"json\"`, or leave this out"
+            )
+        );
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read_are_refused_with_their_name() {
     assert_eq!(
         Surroundings::new(&[]).refusal(&[]),

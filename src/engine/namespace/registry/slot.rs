@@ -73,6 +73,8 @@ pub(crate) struct FileSlot {
     pub(crate) mark_len: u8,
     /// The input that it belongs to.
     pub(crate) input: InputId,
+    /// A record said that this log is over, and nothing was delivered of it since.
+    pub(crate) is_end_told: bool,
 }
 
 const _: () =
