@@ -94,7 +94,10 @@ class Cluster:
         """Whether each node has a copy of everything."""
         if self.kind == "kafka":
             return leader.in_sync(self.admin) == set(NODES)
-        return all(is_healthy(self.first + 3 + node) for node in NODES) and leader.nats(self.first, "JOBS") > 0
+        behind = {node: why for node in NODES if (why := what_ails(self.first + 3 + node))}
+        if behind:
+            raise LookupError(f"what nodes say: {behind}")
+        return leader.nats(self.first, "JOBS") > 0
 
     def wait_for_sync(self):
         wait_until("all nodes have copies of everything", self.is_in_sync)
@@ -106,9 +109,12 @@ class Cluster:
             wait_until(f"node {node} serves again", lambda: self.starts_of(node) > self.starts[node])
 
 
-def is_healthy(port):
+def what_ails(port):
+    """What a node of NATS says that it lacks; nothing if it is healthy."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=3) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=3):
+            return ""
+    except urllib.error.HTTPError as error:
+        return error.read().decode(errors="replace").strip() or str(error)
+    except OSError as error:
+        return str(error)

@@ -75,7 +75,7 @@ class Judge:
         self.times = {name: collections.Counter() for name in self.hosts}
         self.records = 0
 
-    def take(self, value, _):
+    def take(self, value, _writer, _where=""):
         self.records += 1
         record = json.loads(value)
         words = record["line"].split(" ", 4)

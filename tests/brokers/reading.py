@@ -17,8 +17,10 @@ class Verdict:
         self.seen = collections.defaultdict(bytearray)
         self.ends = {}
         self.records = self.once = self.repeated = self.changed = self.disordered = 0
+        # Where the first of those that are wrong were found.
+        self.wrong = []
 
-    def take(self, value, writer):
+    def take(self, value, writer, where=""):
         self.records += 1
         record = json.loads(value)
         line = record["line"]
@@ -31,13 +33,20 @@ class Verdict:
             seen.extend(bytes(number + 1000 - len(seen)))
         if seen[number]:
             self.repeated += 1
+            self.note(f"repeated at {where}: {record['file']} {record['offset']}")
         else:
             self.once += 1
             seen[number] = 1
         # Offsets of one file follow each other without a gap.
         file, offset = record["file"], record["offset"]
-        self.disordered += self.ends.get(file, 0) != offset
+        if self.ends.get(file, 0) != offset:
+            self.disordered += 1
+            self.note(f"after {self.ends.get(file, 0)} at {where}: {file} {offset}")
         self.ends[file] = offset + len(line) + 1
+
+    def note(self, what):
+        if len(self.wrong) < 20:
+            self.wrong.append(what)
 
     def missing(self, writer):
         return sum(writer.next) - self.once
@@ -45,7 +54,7 @@ class Verdict:
     def words(self, writer):
         return (
             f"{self.records} records read: {self.missing(writer)} missing, {self.repeated} repeated, "
-            f"{self.changed} changed, {self.disordered} out of order"
+            f"{self.changed} changed, {self.disordered} out of order" + "".join(f"\n    {what}" for what in self.wrong)
         )
 
     def is_clean(self, writer):
@@ -173,7 +182,7 @@ class Reader(threading.Thread):
             # After a gap the stream is asked again.
             self.is_in_order = sequence <= self.next
             if sequence == self.next:
-                self.verdict.take(message.data, self.writer)
+                self.verdict.take(message.data, self.writer, f"{sequence}, {message.headers}")
                 self.next += 1
         elif message.headers and "Nats-Consumer-Stalled" in message.headers:
             await self.client.publish(message.headers["Nats-Consumer-Stalled"], b"")

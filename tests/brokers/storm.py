@@ -132,8 +132,9 @@ class Trouble(threading.Thread):
         rests_at = time.monotonic() + WHOLE
 
         def is_whole():
+            self.is_behind = time.monotonic() > rests_at
             is_in_sync = self.cluster.is_in_sync()
-            self.is_behind = not is_in_sync and time.monotonic() > rests_at
+            self.is_behind &= not is_in_sync
             return is_in_sync
 
         wait_until("all nodes have copies of everything", is_whole, 2 * SYNC)
