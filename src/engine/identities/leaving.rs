@@ -236,7 +236,8 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     /// Nothing more can be read of a file that is not in the tree. It is remembered for a while.
     pub(in crate::engine) fn part_with(&mut self, id: SlotId, now: Instant) {
         let slot = self.files.get(id);
-        let (state, has_unread) = (slot.state(), slot.may_have_unread() || slot.scanned > 0);
+        let (is_deleted, has_unread) =
+            (slot.is_deleted(), slot.may_have_unread() || slot.scanned > 0);
         let is_rescanning = self.kernel.is_rescanning(&self.discovery, &self.schedule);
         if has_unread && is_rescanning {
             // Events were missed, so it may still be found elsewhere. Only a file whose loss is
@@ -251,7 +252,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.tell_departure(id);
             self.files.drop_name(id);
         }
-        if state & (State::DELETED | State::LINKED) == State::DELETED && !is_rescanning {
+        if is_deleted && !is_rescanning {
             // It may come back by a link that was made outside of the tree: no event reports such a
             // link, and once the name is gone, no look finds it.
             self.files.get_mut(id).clear(State::DELETED);

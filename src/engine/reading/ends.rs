@@ -286,7 +286,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     }
 
     /// Whether the end of a file that leaves is still to be told.
-    pub(in crate::engine) fn owes_end(&self, id: SlotId) -> bool {
+    fn owes_end(&self, id: SlotId) -> bool {
         let slot = self.files.get(id);
         self.end_rules(id).are_any()
             && slot.is_identified()
@@ -302,15 +302,19 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if !self.owes_end(id) {
             return;
         }
-        let gone = State::DELETED | State::LINKED;
-        let is_deleted = self.files.get(id).state() & gone == State::DELETED;
-        self.path.clear();
-        if !self.identities.departures.write_path(self.files.key(id), &mut self.path) {
-            self.observer.stats.untold_events += 1;
-            return;
-        }
+        let is_deleted = self.files.get(id).is_deleted();
         let cause = if is_deleted { EndCause::Deleted } else { EndCause::Left };
-        self.tell(id, &Event::End(cause), None);
+        self.tell_of_departed(id, &Event::End(cause));
+    }
+
+    /// Makes a record of an event of a file that has no name any more, if its last path is known.
+    fn tell_of_departed(&mut self, id: SlotId, event: &Event) {
+        self.path.clear();
+        if self.identities.departures.write_path(self.files.key(id), &mut self.path) {
+            self.tell(id, event, None);
+        } else {
+            self.observer.stats.untold_events += 1;
+        }
     }
 
     /// The content of a file is about to begin anew. `self.path` is its path.
@@ -322,7 +326,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
     }
 
-    /// The unread bytes of a file that left the tree are lost. `self.path` is its last path.
+    /// The unread bytes of a file that left the tree are lost.
     pub(in crate::engine) fn tell_lost_rest(&mut self, id: SlotId) {
         let slot = self.files.get(id);
         let is_deleted = slot.state().contains(State::DELETED);
@@ -330,7 +334,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let bytes = u64::from(slot.scanned);
         let is_stored = slot.is_identified() && !slot.state().contains(State::UNSTORED);
         if is_stored && self.end_rules(id).are_any() {
-            self.tell(id, &Event::Lost { bytes, cause }, None);
+            self.tell_of_departed(id, &Event::Lost { bytes, cause });
         }
     }
 

@@ -124,6 +124,11 @@ impl FileSlot {
             || self.state.contains(State::UNREADABLE | State::MAY_HOLD_BYTES)
     }
 
+    /// Whether the file was deleted, as far as is known: its name was, and it had no other one.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.state & (State::DELETED | State::LINKED) == State::DELETED
+    }
+
     /// Whether the slot is found by its name.
     pub(crate) fn is_bound(&self) -> bool {
         self.state.contains(State::BOUND)
