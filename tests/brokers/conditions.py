@@ -8,6 +8,7 @@ flow. At the end each line has to be there once. No secret may be in anything th
 exit 1 at the first that is missing. Kafka needs root: the disks that become full are small tmpfs.
 """
 
+import errno
 import json
 import os
 import signal
@@ -335,13 +336,14 @@ class Kafka:
         )
 
     def fill(self, node):
-        with open(f"{self.cluster}/data{node}/filler", "wb") as file:
+        # Without a buffer: what it still held would be written, and refused, once more at the end.
+        with open(f"{self.cluster}/data{node}/filler", "wb", buffering=0) as file:
             try:
                 while True:
                     file.write(bytes(1 << 16))
-                    file.flush()
-            except OSError:
-                pass
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
 
     def make_room(self):
         os.remove(f"{self.cluster}/data1/filler")
