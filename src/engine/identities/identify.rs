@@ -211,16 +211,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         // The first scan found the link, so its target was there before, too.
         let is_first = self.files.get(id).state().contains(State::FIRST_SCAN);
         self.stop_following(id, now);
+        // Its directory was there for this file alone, perhaps.
         if self.tree.at_place(dir.0).is_some() {
             self.path_became_directory(dir, &name, now.instant);
-            if self.tree.get(dir).role == Role::Home {
-                return;
-            }
         }
-        if self.config.recursive
-            && self.tree.get(dir).role == Role::Listed
-            && self.tree.find(dir, &name).is_none()
-        {
+        let there = self.tree.at_place(dir.0);
+        let is_listed = there.is_some_and(|dir| self.tree.get(dir).role == Role::Listed);
+        if self.config.recursive && is_listed && self.tree.find(dir, &name).is_none() {
             let work = if is_first { VisitWork::FIRST_SCAN } else { VisitWork::APPEARED };
             if let Some(added) = self.add_directory(dir, &name, work) {
                 self.tree.get_mut(added).via_link = via_link;
