@@ -8,6 +8,8 @@ mod brokers;
 mod job;
 mod metrics;
 mod output;
+mod pattern;
+mod record_rule;
 mod template;
 mod values;
 
@@ -26,6 +28,9 @@ pub use output::Output;
 pub(crate) use output::TOPIC_BYTES_MAX;
 #[cfg(feature = "nats")]
 pub(crate) use output::{SUBJECT_BYTES_MAX, subject_filter};
+pub use pattern::Filters;
+pub(crate) use pattern::LinePattern;
+pub use record_rule::{RecordRule, RecordRules};
 pub(crate) use template::Fields;
 pub use template::{Alphabet, Template, TemplateError};
 pub(crate) use values::{Host, parse_duration, parse_host, parse_label, parse_size};
@@ -205,6 +210,10 @@ pub struct InputConfig {
     pub binary: Binary,
     /// Whether carriage returns end records.
     pub carriage_return: CarriageReturn,
+    /// Which lines make one record; `None`: each one does.
+    pub multiline: Option<RecordRules>,
+    /// Which records are delivered.
+    pub filters: Filters,
     /// When records tell that a log is over.
     pub ends: EndRules,
     /// What records tell of the job whose log they are of.
@@ -374,11 +383,23 @@ pub(crate) enum ConfigError {
         "needs a format whose records can tell more than a line, and the format is {format}: set \
         `format = \"json\"`, or leave this out"
     )]
-    Ends {
-        /// Which of the two settings.
+    JsonOnly {
+        /// The name of the setting.
         key: &'static str,
         /// The name of the format.
         format: &'static str,
+    },
+    /// Two rules for where a record ends.
+    #[error("contradicts `carriage_return` = `{rule}`: leave one of the two out")]
+    RecordOfSegments {
+        /// What it contradicts.
+        rule: &'static str,
+    },
+    /// Patterns that take too much memory together.
+    #[error("the patterns are too large together")]
+    Patterns {
+        /// The name of the setting.
+        key: &'static str,
     },
     /// Two members of one name.
     #[error(
@@ -418,7 +439,8 @@ impl ConfigError {
             ConfigError::LineBytesMax { .. } => "max_line_bytes",
             ConfigError::SyslogFile | ConfigError::SyslogBroker => "format",
             ConfigError::CarriageReturn { .. } => "carriage_return",
-            ConfigError::Ends { key, .. } => key,
+            ConfigError::JsonOnly { key, .. } | ConfigError::Patterns { key } => key,
+            ConfigError::RecordOfSegments { .. } => "record",
             ConfigError::JobUid => "job",
             ConfigError::Broker(error) => error.key,
             ConfigError::NoBroker { .. } => "brokers",

@@ -1,5 +1,5 @@
 //! Splits bytes into lines at `\n`, and lines that are too long into pieces. [`Segments`] also
-//! splits at `\r`.
+//! splits at `\r`; [`Multiline`] puts several lines together.
 //!
 //! In: bytes of one file and the offset of the first. Out: [`Line`]s that borrow those bytes, and
 //! how many bytes were consumed.
@@ -8,12 +8,14 @@
 //! record is not consumed, and stays in the file. Lines that are taken one by one are searched
 //! once.
 
+mod multiline;
 mod segments;
 
 use std::iter::FusedIterator;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
+pub(crate) use multiline::{Multiline, lines_of};
 pub(crate) use segments::Segments;
 
 /// What follows the bytes of a [`Line`].
@@ -89,6 +91,13 @@ impl<'a> Lines<'a> {
     pub fn searched(mut self, bytes: usize) -> Self {
         self.searched = bytes.min(self.bytes.len());
         self
+    }
+
+    /// Takes all remaining bytes as a piece, if there are any.
+    #[cold]
+    pub(crate) fn take_all(&mut self) -> Option<Line<'a>> {
+        let end = self.bytes.len();
+        (self.at < end).then(|| self.take(end, End::Open))
     }
 
     /// Takes all remaining whole lines in one piece, with their newlines, and returns their number

@@ -225,8 +225,9 @@ impl Encoder {
         out.extend_from_slice(RECORD_END);
     }
 
-    /// Appends the json records of the next lines, up to the first line that is unfinished or needs
-    /// an escape, or until `out` has `len_max` bytes. Returns the number of records.
+    /// Appends the json records of the next lines that are not left out, up to the first line that
+    /// is unfinished or needs an escape, or until `out` has `len_max` bytes. Returns the number of
+    /// records, and of lines that were left out.
     ///
     /// The end of a record and the start of the next are copied together, and each line is searched
     /// once.
@@ -237,11 +238,16 @@ impl Encoder {
         lines: &mut Lines<'_>,
         len_max: usize,
         out: &mut Vec<u8>,
-    ) -> usize {
-        let mut count = 0;
+        leaves_out: impl Fn(&[u8]) -> bool,
+    ) -> (usize, usize) {
+        let (mut count, mut left_out) = (0, 0);
         while out.len() < len_max
             && let Some(line) = lines.next_plain(json_plain_len_exact)
         {
+            if leaves_out(line.bytes) {
+                left_out += 1;
+                continue;
+            }
             out.reserve(self.head.len() + line.bytes.len() + RECORD_END.len());
             self.push_head(line.offset, if count == 0 { RECORD_END.len() } else { 0 }, out);
             out.extend_from_slice(line.bytes);
@@ -250,7 +256,7 @@ impl Encoder {
         if count > 0 {
             out.extend_from_slice(RECORD_END);
         }
-        count
+        (count, left_out)
     }
 
     fn begin_json(&mut self, source: &Source<'_>) {
@@ -324,6 +330,16 @@ fn push_other_end(is_segment: bool, out: &mut Vec<u8>) {
     } else {
         b"\",\"eol\":false}\n".as_slice()
     });
+}
+
+/// Adds to the json record at the end how many lines it has, if there are several.
+pub(crate) fn push_lines(count: usize, out: &mut Vec<u8>) {
+    if count > 1 {
+        out.truncate(out.len() - b"}\n".len());
+        out.extend_from_slice(b",\"lines\":");
+        push_decimal(count as u64, out);
+        out.extend_from_slice(b"}\n");
+    }
 }
 
 /// Appends an offset and [`LINE_KEY`].

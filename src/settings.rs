@@ -267,6 +267,12 @@ impl View<'_> {
         given.is_some_and(|given| given.source != Source::Default)
     }
 
+    /// Whether a preset says it.
+    pub(crate) fn is_of_preset(self, key: Key) -> bool {
+        let given = self.layers.find(key, self.input);
+        given.is_some_and(|given| matches!(given.source, Source::Preset(..)))
+    }
+
     /// All values of a list.
     pub(crate) fn list<T: Clone + 'static>(self, key: Key) -> Vec<T> {
         let given = self.layers.find(key, self.input);

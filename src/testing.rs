@@ -51,8 +51,9 @@ pub mod cli {
 /// Values of settings.
 pub mod config {
     pub use crate::config::{
-        Alphabet, Binary, CarriageReturn, EndRules, EngineConfig, Format, InputConfig, JobRules,
-        Metrics, Output, Routes, StartAt, Symlinks, Template, TemplateError,
+        Alphabet, Binary, CarriageReturn, EndRules, EngineConfig, Filters, Format, InputConfig,
+        JobRules, Metrics, Output, RecordRule, RecordRules, Routes, StartAt, Symlinks, Template,
+        TemplateError,
     };
 }
 

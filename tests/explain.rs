@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use manytail::testing::config::{
-    Binary, CarriageReturn, EndRules, EngineConfig, Format, InputConfig, JobRules, StartAt,
+    Binary, CarriageReturn, EndRules, EngineConfig, Filters, Format, InputConfig, JobRules, StartAt,
 };
 use manytail::testing::engine::{Engine, Turn};
 use manytail::testing::patterns::Patterns;
@@ -39,6 +39,8 @@ fn input(path: &Path, include: &str, exclude: &str) -> InputConfig {
         from: StartAt::Beginning,
         binary: Binary::Deliver,
         carriage_return: CarriageReturn::Data,
+        multiline: None,
+        filters: Filters::default(),
         ends: EndRules::default(),
         job: JobRules::default(),
         labels: Vec::new(),

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use manytail::testing::config::{
-    Binary, CarriageReturn, EndRules, EngineConfig, Format, InputConfig, JobRules, StartAt,
+    Binary, CarriageReturn, EndRules, EngineConfig, Filters, Format, InputConfig, JobRules, StartAt,
 };
 use manytail::testing::engine::Engine;
 use manytail::testing::patterns::Patterns;
@@ -90,6 +90,8 @@ impl Input {
             from: self.from,
             binary: Binary::Deliver,
             carriage_return: CarriageReturn::Data,
+            multiline: None,
+            filters: Filters::default(),
             ends: EndRules::default(),
             job: JobRules::default(),
             labels: self

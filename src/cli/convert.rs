@@ -15,9 +15,9 @@ use std::time::Duration;
 use brokers::Surrounding;
 
 use crate::config::{
-    Build, CarriageReturn, Config, ConfigError, EndRules, EngineConfig, Format, Host, InputConfig,
-    JobPattern, JobRules, LINE_BYTES_LIMIT, Output, SOCKET_PATH_BYTES_MAX, StartAt, Symlinks, UID,
-    name_of,
+    Build, CarriageReturn, Config, ConfigError, EndRules, EngineConfig, Filters, Format, Host,
+    InputConfig, JobPattern, JobRules, LINE_BYTES_LIMIT, Output, RecordRule, RecordRules,
+    SOCKET_PATH_BYTES_MAX, StartAt, Symlinks, UID, name_of,
 };
 use crate::patterns::{PatternError, Patterns};
 use crate::settings::{InputTable, Key, Layers, View};
@@ -161,12 +161,47 @@ fn checked_carriage_return(
 fn checked_ends(input: View<'_>, format: Format) -> Result<EndRules, ConfigError> {
     let duration = |key: Key| input.optional::<Duration>(key).and_then(unless_zero);
     let rules = EndRules { closed: duration(Key::End), idle: duration(Key::EndIdle) };
-    if format != Format::Json && rules.are_any() {
-        let key = if rules.closed.is_some() { Key::End } else { Key::EndIdle };
-        let format = name_of(&Format::NAMES, &format);
-        return Err(ConfigError::Ends { key: key.name(), format });
+    if rules.are_any() {
+        json_only(if rules.closed.is_some() { Key::End } else { Key::EndIdle }, format)?;
     }
     Ok(rules)
+}
+
+fn json_only(key: Key, format: Format) -> Result<(), ConfigError> {
+    if format == Format::Json {
+        return Ok(());
+    }
+    let format = name_of(&Format::NAMES, &format);
+    Err(ConfigError::JsonOnly { key: key.name(), format })
+}
+
+/// Elsewhere a record is a line. A rule for records takes the place of the rule of a preset for
+/// carriage returns; somebody who says both means something else.
+fn checked_records(
+    input: View<'_>,
+    format: Format,
+    carriage_return: &mut CarriageReturn,
+) -> Result<Option<RecordRules>, ConfigError> {
+    let Some(rule) = input.optional::<RecordRule>(Key::Record) else { return Ok(None) };
+    json_only(Key::Record, format)?;
+    if *carriage_return != CarriageReturn::Data && !input.is_of_preset(Key::CarriageReturn) {
+        let rule = name_of(&CarriageReturn::NAMES, carriage_return);
+        return Err(ConfigError::RecordOfSegments { rule });
+    }
+    *carriage_return = CarriageReturn::Data;
+    Ok(Some(RecordRules { rule, after: unless_zero(input.value(Key::RecordAfter)) }))
+}
+
+/// Records of other formats do not tell their offsets: what is left out could not be told from what
+/// is still to come.
+fn checked_filters(input: View<'_>, format: Format) -> Result<Filters, ConfigError> {
+    let (keep, drop) = (input.list(Key::Keep), input.list(Key::Drop));
+    for (key, patterns) in [(Key::Keep, &keep), (Key::Drop, &drop)] {
+        if !patterns.is_empty() {
+            json_only(key, format)?;
+        }
+    }
+    Filters::new(&keep, &drop).map_err(|key| ConfigError::Patterns { key })
 }
 
 fn checked_socket_path(path: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
@@ -197,7 +232,9 @@ fn input_config(
         return Err(ConfigError::OnceFromEnd);
     }
     let job = checked_job(input.optional(Key::Job), input.value(Key::Uid))?;
-    let carriage_return = checked_carriage_return(input.value(Key::CarriageReturn), format)?;
+    let mut carriage_return = checked_carriage_return(input.value(Key::CarriageReturn), format)?;
+    let multiline = checked_records(input, format, &mut carriage_return)?;
+    let filters = checked_filters(input, format)?;
     let ends = checked_ends(input, format)?;
     for (key, globs) in [("include", &include), ("exclude", &exclude)] {
         let begins =
@@ -218,6 +255,8 @@ fn input_config(
         from,
         binary: input.value(Key::Binary),
         carriage_return,
+        multiline,
+        filters,
         ends,
         job,
         labels,

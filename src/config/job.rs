@@ -7,10 +7,9 @@
 
 use std::fmt;
 
-use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
+use regex::bytes::{CaptureLocations, Regex};
 
-/// The memory that a compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+use super::pattern::{PatternSyntax, compile};
 
 /// The named groups that a pattern may have.
 const GROUPS_MAX: usize = 16;
@@ -51,11 +50,8 @@ pub struct JobPattern {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum JobPatternError {
     /// It is no regular expression.
-    #[error("is no regular expression: {0}")]
-    Syntax(String),
-    /// It needs too much memory.
-    #[error("is too large: compiled it takes more than {PATTERN_BYTES_MAX} bytes")]
-    TooLarge,
+    #[error(transparent)]
+    Syntax(#[from] PatternSyntax),
     /// It has no fields.
     #[error("has no named group, as in `(?P<id>\\d+)`: groups with a name become fields of `job`")]
     NoGroup,
@@ -83,23 +79,12 @@ impl fmt::Debug for JobPattern {
 }
 
 impl JobPattern {
-    /// Compiles a pattern. Classes such as `\d` are of ASCII, and `.` is any byte but a newline:
-    /// names need not be UTF-8.
+    /// Compiles a pattern.
     ///
     /// # Errors
     /// When it is no regular expression, is too large, or has no named group or an odd one.
     pub(crate) fn parse(text: &str) -> Result<JobPattern, JobPatternError> {
-        let mut builder = RegexBuilder::new(text);
-        builder.unicode(false).size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
-        let regex = builder.build().map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => JobPatternError::TooLarge,
-            // The first lines show the place in the pattern, with a mark below it.
-            error => JobPatternError::Syntax(
-                error.to_string().lines().next_back().map_or_else(String::new, |line| {
-                    line.strip_prefix("error: ").unwrap_or(line).to_owned()
-                }),
-            ),
-        })?;
+        let regex = compile(text)?;
         let names = regex.capture_names().enumerate();
         let groups: Vec<(usize, String)> =
             names.filter_map(|(at, name)| Some((at, name?.to_owned()))).collect();
@@ -262,7 +247,7 @@ mod tests {
         );
         assert_eq!(error("(?P<id2>a)"), error("(?P<id2>b)"));
         let large = JobPattern::parse(r"(?P<id>(?:\w{1000}){1000})").unwrap_err();
-        assert_eq!(large, JobPatternError::TooLarge);
+        assert_eq!(large, JobPatternError::Syntax(PatternSyntax::TooLarge));
         let many: String = (b'a'..=b'z').map(|c| format!("(?P<{}>x)", char::from(c))).collect();
         assert_eq!(JobPattern::parse(&many).unwrap_err(), JobPatternError::ManyGroups);
     }

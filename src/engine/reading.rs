@@ -18,6 +18,7 @@ mod read_pass;
 pub(super) mod rewriting;
 mod routing;
 mod source;
+mod splitter;
 
 use std::io;
 use std::time::Duration;
@@ -27,9 +28,9 @@ use crate::engine::namespace::registry::{Life, SlotId, State};
 use crate::engine::reading::opening::{Opened, is_mark_weak};
 use crate::engine::reading::read_pass::ReadPass;
 use crate::engine::reading::rewriting::read_upto;
-use crate::engine::schedule::Schedule;
 use crate::engine::schedule::lag::Queued;
 use crate::engine::schedule::unread::Because;
+use crate::engine::schedule::{Schedule, Unfinished};
 use crate::engine::{BYTES_PER_TURN, Engine, EngineError, FILES_PER_TURN};
 use crate::planted::is_planted;
 use crate::rare::rare;
@@ -207,10 +208,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let id = pass.id;
         match outcome {
             Ok(Pause::AtEnd) => {
-                if !pass.is_begun {
+                if !pass.has_advanced {
                     self.note_read(id, &file, end_before, now);
                 }
-                self.reached_end(id, file, pass.is_begun, now);
+                let has_grown = read_upto(self.files.get(id)) != end_before;
+                self.reached_end(file, pass, has_grown, now);
             }
             Ok(Pause::More) => {
                 self.reading.rewrites.touch(id);
@@ -254,11 +256,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 self.seek_line(pass, file)?;
                 continue;
             }
-            if scanned >= SCANNED_MIN && pass.len == READ_BYTES && !state.contains(State::FLUSH) {
+            let may_scan = scanned >= SCANNED_MIN && !state.contains(State::FLUSH);
+            if may_scan && pass.len == READ_BYTES && !self.is_multiline(pass.id) {
                 let splits = self.splits(pass.id);
+                let lens = (self.config.line_bytes_max, self.longest_read(pass.id));
                 let (fs, files) = (&mut self.fs, &mut self.files);
-                let longest = self.config.line_bytes_max;
-                if let Some(end) = self.reading.scan_on(fs, files, pass, file, longest, splits)? {
+                if let Some(end) = self.reading.scan_on(fs, files, pass, file, lens, splits)? {
                     return Ok(Some(end));
                 }
             }
@@ -288,7 +291,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 if self.files.get(pass.id).state().contains(State::UNSTORED) {
                     return Ok(Some(Pause::More));
                 }
-                pass.is_begun = false;
+                (pass.is_begun, pass.has_advanced) = (false, false);
                 continue;
             }
             let read = self.reading.reader.bytes(got);
@@ -316,17 +319,22 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
 
     /// Everything was read: the file cools down, an unfinished last line is timed, and a file that
     /// waits for this one may go on.
-    fn reached_end(&mut self, id: SlotId, file: F::File, has_advanced: bool, now: Now) {
+    fn reached_end(&mut self, file: F::File, pass: &ReadPass, has_grown: bool, now: Now) {
+        let id = pass.id;
         self.release_successor(id);
         Schedule::reached_end(&mut self.files, id);
         let slot = self.files.get(id);
         let (is_finishing, is_unfinished) = (slot.life() == Life::Finishing, slot.scanned > 0);
-        if !has_advanced {
+        if !pass.has_advanced {
             self.offsets.read_to_end(&self.files, id, nanos(now.wall));
         }
         if is_unfinished && !self.config.once {
             // This includes a file that left the tree: it may come back as it is.
-            self.schedule.time_piece(&mut self.files, id, self.config.partial_after, now.instant);
+            let what = if pass.has_open_record { Unfinished::Record } else { Unfinished::Line };
+            let after = self.delivered_after(id, what);
+            let before = self.schedule.unfinished(id).filter(|(before, _)| *before == what);
+            let at = before.filter(|_| !has_grown).map_or(now.instant, |(_, at)| at);
+            self.schedule.time_piece(&mut self.files, id, (what, after), at);
         }
         if is_finishing {
             self.part_with(id, now.instant);

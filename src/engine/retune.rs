@@ -6,8 +6,9 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::engine::namespace::registry::Life;
+use crate::engine::namespace::registry::{Life, SlotId};
 use crate::engine::reading::kept_files::KEPT_FOR;
+use crate::engine::schedule::Unfinished;
 use crate::rare::rare;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -44,20 +45,48 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     pub fn set_partial_after(&mut self, after: Option<Duration>, now: Instant) {
         rare!("the time for unfinished lines was changed");
         self.config.partial_after = after;
-        // Lines that were not timed so far begin now, because it is not known when they grew.
-        let since = self.schedule.end_timing(&mut self.files);
-        if after.is_some() && !self.config.once {
-            for id in self.files.all() {
-                let slot = self.files.get(id);
-                if slot.scanned > 0 && slot.life() != Life::Free {
-                    self.schedule.time_piece(
-                        &mut self.files,
-                        id,
-                        self.config.partial_after,
-                        since.get(&id).copied().unwrap_or(now),
-                    );
-                }
+        self.time_unfinished_again(now);
+    }
+
+    /// The unfinished ends of files are waited for by other rules. Those that were not timed so far
+    /// begin now, because it is not known when they grew.
+    pub(super) fn time_unfinished_again(&mut self, now: Instant) {
+        let known = self.schedule.end_timing(&mut self.files);
+        if self.config.once {
+            return;
+        }
+        for id in self.files.all() {
+            let slot = self.files.get(id);
+            if slot.scanned > 0 && slot.life() != Life::Free {
+                let (what, at) = known.get(&id).copied().unwrap_or((Unfinished::Line, now));
+                let after = self.delivered_after(id, what);
+                self.schedule.time_piece(&mut self.files, id, (what, after), at);
             }
+        }
+    }
+
+    /// Other rules say what a record is: the unfinished ends of files may have whole ones.
+    pub(super) fn split_unfinished_again(&mut self, now: Instant) {
+        self.time_unfinished_again(now);
+        for id in self.files.all() {
+            self.read_unfinished_again(id);
+        }
+    }
+
+    /// The same of one file.
+    pub(super) fn read_unfinished_again(&mut self, id: SlotId) {
+        let slot = self.files.get(id);
+        if slot.scanned > 0 && slot.life() == Life::Following {
+            self.mark_dirty(id);
+        }
+    }
+
+    /// After how long without growth the unfinished end of a file is delivered, if at all.
+    pub(super) fn delivered_after(&self, id: SlotId, what: Unfinished) -> Option<Duration> {
+        let input = self.coverage.inputs.get(self.files.get(id).input);
+        match (what, &input.multiline) {
+            (Unfinished::Record, Some(records)) => records.after,
+            _ => self.config.partial_after,
         }
     }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use crate::engine::namespace::registry::{Registry, SlotId, SlotKey, State};
+use crate::engine::namespace::registry::{Life, Registry, SlotId, SlotKey, State};
 use crate::engine::namespace::tree::Tree;
 use crate::engine::schedule::by_age::ByAge;
 use crate::engine::schedule::lag::{Lag, Queued};
@@ -72,8 +72,8 @@ pub(super) struct Schedule {
     /// When each file without a name is judged: a file that came back and left again is not judged
     /// when it would have been the first time.
     judged_at: HashMap<SlotId, Instant>,
-    /// When each unfinished last line grew.
-    grown: HashMap<SlotId, Instant>,
+    /// When the unfinished end of each file grew.
+    grown: HashMap<SlotId, Grown>,
     /// Files that left the tree, the oldest first.
     parked: Parked,
     /// How many of them are remembered at most.
@@ -84,6 +84,24 @@ pub(super) struct Schedule {
     pub(super) pressure: f32,
     /// Since when each file has been waiting.
     pub(super) lag: Lag,
+}
+
+/// What the end of a file may become more of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Unfinished {
+    /// A line without a newline.
+    Line,
+    /// Whole lines of a record that may go on.
+    Record,
+}
+
+/// The unfinished end of a file.
+#[derive(Debug, Clone, Copy)]
+struct Grown {
+    at: Instant,
+    what: Unfinished,
+    /// When it is looked at: the earliest of its entries among the deadlines. `None`: never.
+    due: Option<Instant>,
 }
 
 /// The group that the file shares turns with: the files of one directory right below a PATH. A file
@@ -333,25 +351,33 @@ impl Schedule {
         self.doubt(files, tree, id);
     }
 
-    /// An unfinished last line grew, and is due as a piece `after` that, if at all.
+    /// The unfinished end of a file grew, and is due `after` that, if at all.
     pub(super) fn time_piece(
         &mut self,
         files: &mut Registry,
         id: SlotId,
-        after: Option<Duration>,
-        grown: Instant,
+        (what, after): (Unfinished, Option<Duration>),
+        at: Instant,
     ) {
-        let Some(after) = after else { return };
-        self.grown.insert(id, grown);
-        let key = files.key(id);
-        let slot = files.get_mut(id);
-        if !slot.state().contains(State::TIMED) {
-            slot.set(State::TIMED);
-            self.deadlines.add(grown + after, Task::DeliverPiece(key));
+        let before = self.grown.remove(&id).and_then(|grown| grown.due);
+        files.get_mut(id).put(State::TIMED, after.is_some());
+        let Some(after) = after else {
+            // A successor may ask for the lines of an open record.
+            if what == Unfinished::Record {
+                self.grown.insert(id, Grown { at, what, due: None });
+            }
+            return;
+        };
+        // It may have an entry that falls due earlier: then it is timed again.
+        let due = before.map_or(at + after, |before| before.min(at + after));
+        self.grown.insert(id, Grown { at, what, due: Some(due) });
+        if before != Some(due) {
+            self.deadlines.add(due, Task::DeliverPiece(files.key(id)));
         }
     }
 
-    /// The time of an unfinished last line is over: it is delivered as a piece, unless it grew.
+    /// The time of an unfinished end is over: it is delivered, unless it grew. `after`: how long it
+    /// is waited for, if at all.
     pub(super) fn deliver_piece(
         &mut self,
         files: &mut Registry,
@@ -360,12 +386,16 @@ impl Schedule {
         after: Option<Duration>,
         now: Instant,
     ) {
-        let (Some(time), Some(id)) = (after, files.alive(key)) else { return };
+        let Some(id) = files.alive(key) else { return };
+        // Another entry of it falls due later, or none.
+        let is_due = |grown: &&Grown| grown.due.is_some_and(|due| due <= now);
+        let Some(&Grown { at, what, .. }) = self.grown.get(&id).filter(is_due) else { return };
+        self.grown.remove(&id);
         files.get_mut(id).clear(State::TIMED);
-        let Some(grown) = self.grown.remove(&id) else { return };
-        if grown + time > now && !is_planted!(FlushedEarly) {
+        let Some(time) = after else { return };
+        if at + time > now && !is_planted!(FlushedEarly) {
             rare!("an unfinished line grew while it was timed");
-            self.time_piece(files, id, after, grown);
+            self.time_piece(files, id, (what, after), at);
         } else if files.get(id).scanned > 0 {
             rare!("an unfinished line was due as a piece");
             files.get_mut(id).set(State::FLUSH);
@@ -373,18 +403,36 @@ impl Schedule {
         }
     }
 
-    /// Whether an unfinished last line of the file is timed.
-    pub(super) fn is_timed(&self, id: SlotId) -> bool {
-        self.grown.contains_key(&id)
+    /// What is unfinished at the end of a file, and when it grew, as far as that is known.
+    pub(super) fn unfinished(&self, id: SlotId) -> Option<(Unfinished, Instant)> {
+        self.grown.get(&id).map(|grown| (grown.what, grown.at))
     }
 
-    /// Stops timing unfinished last lines. Returns when each of them grew.
-    pub(super) fn end_timing(&mut self, files: &mut Registry) -> HashMap<SlotId, Instant> {
+    /// Whether the unfinished end of the file is timed.
+    pub(super) fn is_timed(&self, id: SlotId) -> bool {
+        self.grown.get(&id).is_some_and(|grown| grown.due.is_some())
+    }
+
+    /// The file ends with lines of a record that may go on, and another one comes after it: they
+    /// are read.
+    pub(super) fn end_open_record(&mut self, files: &mut Registry, tree: &Tree, id: SlotId) {
+        let is_open = self.unfinished(id).is_some_and(|(what, _)| what == Unfinished::Record);
+        if is_open && files.get(id).life() == Life::Following {
+            rare!("an open record was not waited for any longer because of a successor");
+            self.mark_dirty(files, tree, id);
+        }
+    }
+
+    /// Stops timing unfinished ends. Returns which there were, and when each of them grew.
+    pub(super) fn end_timing(
+        &mut self,
+        files: &mut Registry,
+    ) -> HashMap<SlotId, (Unfinished, Instant)> {
         for &id in self.grown.keys() {
             files.get_mut(id).clear(State::TIMED);
         }
         self.deadlines.drop_all(TaskKind::DeliverPiece);
-        std::mem::take(&mut self.grown)
+        self.grown.drain().map(|(id, grown)| (id, (grown.what, grown.at))).collect()
     }
 
     /// Removes all entries of a file whose slot is freed.

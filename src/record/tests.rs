@@ -306,7 +306,7 @@ fn plain_lines_taken_together_give_the_records_that_each_gives_alone() {
         let mut expected = String::new();
         loop {
             let (before, mut one_by_one) = (out.len(), lines.clone());
-            let count = encoder.encode_plain_lines(&mut lines, len_max, &mut out);
+            let (count, _) = encoder.encode_plain_lines(&mut lines, len_max, &mut out, |_| false);
             (0..count).for_each(|_| {
                 expected += &expected_json(b"p", &one_by_one.next().expect("it was taken"))
             });
@@ -355,9 +355,29 @@ fn an_offset_is_written_whatever_the_one_before_was() {
             (Line { offset, ..line(b"x") }, Vec::new(), Vec::new());
         encoder.encode(&line, &mut alone);
         let mut lines = crate::lines::split_lines(b"x\n", offset, 10);
-        assert_eq!(encoder.encode_plain_lines(&mut lines, usize::MAX, &mut together), 1);
+        let counts = encoder.encode_plain_lines(&mut lines, usize::MAX, &mut together, |_| false);
+        assert_eq!(counts, (1, 0));
         assert_eq!(String::from_utf8(alone).unwrap(), expected_json(b"p", &line));
         assert_eq!(String::from_utf8(together).unwrap(), expected_json(b"p", &line));
+    }
+}
+
+#[test]
+fn lines_that_are_left_out_leave_the_others_as_they_are() {
+    for (left_out, wanted) in [("", [0, 2, 4, 6].as_slice()), ("a", &[2, 6]), ("abcd", &[])] {
+        let mut encoder = Encoder::new(Format::Json);
+        encoder.begin(&source(b"p"));
+        let mut lines = crate::lines::split_lines(b"a\nb\na\nc\nd", 0, 10);
+        let mut out = Vec::new();
+        let leaves_out = |line: &[u8]| left_out.as_bytes().contains(&line[0]);
+        let counts = encoder.encode_plain_lines(&mut lines, usize::MAX, &mut out, leaves_out);
+        assert_eq!(counts, (wanted.len(), 4 - wanted.len()), "{left_out}");
+        assert_eq!(lines.consumed(), 8);
+        let records = str::from_utf8(&out).expect("UTF-8").lines();
+        let offset = |record: &str| {
+            serde_json::from_str::<serde_json::Value>(record).expect("json")["offset"].as_u64()
+        };
+        assert_eq!(records.filter_map(offset).collect::<Vec<u64>>(), wanted, "{left_out}");
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     BROKERS, Files, Form, Given, InputTable, KAFKA, Key, Kind, Label, NATS, Row, Scope,
     SettingError, Source, TABLE, Text, Values, Variables, set_label, similar,
 };
-use crate::config::{INPUTS_MAX, refused_property, refused_value};
+use crate::config::{INPUTS_MAX, RecordRule, refused_property, refused_value};
 use crate::sys::text;
 
 /// The directory of further files.
@@ -345,7 +345,30 @@ impl Document<'_> {
                 self.properties(row, row.name, table, &mut texts)?;
                 Ok(Given { source, texts })
             }
+            (_, DeValue::Table(table)) if matches!(row.kind, Kind::RecordRule) => {
+                given(self.record_rule(row, table, &value.span())?)
+            }
             (_, other) => Err(self.wrong_type(row, other, &value.span())),
+        }
+    }
+
+    /// `{ end = 'PATTERN' }` as `end=PATTERN`.
+    fn record_rule(
+        &self,
+        row: &Row,
+        table: &DeTable<'_>,
+        span: &Range<usize>,
+    ) -> Result<String, SettingError> {
+        let [(name, value)] = entries(table)[..] else {
+            let names = RecordRule::NAMES.join("`, `");
+            return Err(self.refuse(span, row.name, format!("expected one of `{names}`")));
+        };
+        match value.get_ref() {
+            DeValue::String(text) => {
+                let text = self.expand(text, &value.span(), row.name)?;
+                Ok(format!("{}={text}", name.get_ref()))
+            }
+            other => Err(self.wrong_type(row, other, &value.span())),
         }
     }
 
@@ -401,6 +424,9 @@ impl Document<'_> {
             Form::Boolean => "true or false, without quotes",
             Form::Number => "a number, or a string with a number and its unit",
             Form::Rule => "true, false or a string",
+            Form::Text if matches!(row.kind, Kind::RecordRule) => {
+                "a table of one string, as in { start = \"PATTERN\" }"
+            }
             Form::Text => "a string",
             Form::List => "a list of strings, as in [\"a\", \"b\"]",
             Form::Table => "a table of strings, as in { \"socket.keepalive.enable\" = \"true\" }",

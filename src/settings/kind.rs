@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{
-    JobPattern, Metrics, Output, Symlinks, parse_addresses, parse_broker, parse_duration,
-    parse_host, parse_key, parse_label, parse_server, parse_size, parse_stream, parse_topic,
+    JobPattern, LinePattern, Metrics, Output, RecordRule, Symlinks, parse_addresses, parse_broker,
+    parse_duration, parse_host, parse_key, parse_label, parse_server, parse_size, parse_stream,
+    parse_topic,
 };
 
 /// A value of the type that its kind has.
@@ -90,6 +91,10 @@ pub(crate) enum Kind {
     RecordKey,
     /// A regular expression with named groups, a [`JobPattern`].
     JobPattern,
+    /// Any number of regular expressions, each a [`LinePattern`].
+    LinePatterns,
+    /// Which lines make one record, a [`RecordRule`]; a file may say it as a table of one name.
+    RecordRule,
     /// Any number of pairs of a name and a value, for the client library.
     Properties,
 }
@@ -119,11 +124,12 @@ impl Kind {
             Kind::Duration | Kind::Size | Kind::Count => Form::Number,
             Kind::Choice(_) | Kind::Listed(..) | Kind::Path(_) | Kind::Output => Form::Text,
             Kind::Name(_) | Kind::File | Kind::Topic | Kind::Stream | Kind::RecordKey => Form::Text,
-            Kind::JobPattern => Form::Text,
+            Kind::JobPattern | Kind::RecordRule => Form::Text,
             // In a variable, a colon would be between two items of a list.
             Kind::Addresses => Form::Text,
             Kind::Paths | Kind::Globs | Kind::Labels | Kind::Metrics => Form::List,
             Kind::Several(_) | Kind::Brokers | Kind::Servers => Form::List,
+            Kind::LinePatterns => Form::List,
             Kind::Properties => Form::Table,
         }
     }
@@ -171,7 +177,8 @@ impl Kind {
             Kind::Topic => "TOPIC",
             Kind::Stream => "STREAM",
             Kind::RecordKey => "file|path|job|label:NAME|TEXT",
-            Kind::JobPattern => "PATTERN",
+            Kind::JobPattern | Kind::LinePatterns => "PATTERN",
+            Kind::RecordRule => "end|start|next=PATTERN",
             Kind::Properties => "NAME = VALUE",
         };
         word.to_owned()
@@ -206,6 +213,8 @@ impl Kind {
             Kind::Stream => parsed(parse_stream(utf8()?)),
             Kind::RecordKey => parsed(parse_key(utf8()?)),
             Kind::JobPattern => parsed(JobPattern::parse(utf8()?)),
+            Kind::LinePatterns => parsed(LinePattern::parse(utf8()?)),
+            Kind::RecordRule => parsed(RecordRule::parse(utf8()?)),
             Kind::Properties => parsed(parse_label(utf8()?)),
             Kind::Paths => Ok(Arc::new(text.to_owned())),
         }

@@ -46,7 +46,7 @@ const DIAGNOSTICS: &str = "Diagnostics";
 
 /// All settings, in the order of their keys and of the help.
 #[rustfmt::skip] // A table is read line by line.
-pub static TABLE: [Row; 39] = [
+pub static TABLE: [Row; 43] = [
     Row { key: Key::Config, name: "config", short: None, kind: Kind::Path("FILE"),
         default: None, in_words: Some("none"),
         scope: Scope::CommandLine, change: Change::Restart, heading: SETTINGS,
@@ -108,6 +108,22 @@ pub static TABLE: [Row; 39] = [
         default: Some("data"), in_words: None,
         scope: Scope::Input, change: Change::Inputs, heading: READ,
         help: "json, syslog: a \\r without \\n ends a record; latest: only the last one of a read" },
+    Row { key: Key::Record, name: "record", short: None, kind: Kind::RecordRule,
+        default: None, in_words: Some("off"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: several lines make a record: how it ends, begins or goes on" },
+    Row { key: Key::RecordAfter, name: "record_after", short: None, kind: Kind::Duration,
+        default: Some("1s"), in_words: None,
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "Deliver a record that may go on after this long without growth; 0 = never" },
+    Row { key: Key::Keep, name: "keep", short: None, kind: Kind::LinePatterns,
+        default: None, in_words: Some("all"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: only records in which one of these matches (repeat)" },
+    Row { key: Key::Drop, name: "drop", short: None, kind: Kind::LinePatterns,
+        default: None, in_words: Some("none"),
+        scope: Scope::Input, change: Change::Inputs, heading: READ,
+        help: "json: no records in which one of these matches (repeat)" },
     Row { key: Key::End, name: "end", short: None, kind: Kind::Duration,
         default: None, in_words: Some("off"),
         scope: Scope::Input, change: Change::Inputs, heading: READ,
@@ -291,7 +307,7 @@ mod tests {
             ConfigError::NoHostName { reason: String::new() },
             ConfigError::OnceFromEnd,
             ConfigError::CarriageReturn { rule: "split", format: "raw" },
-            ConfigError::Ends { key: "end", format: "raw" },
+            ConfigError::JsonOnly { key: "end", format: "raw" },
             ConfigError::JobUid,
         ] {
             Key::named(error.key());

@@ -92,6 +92,16 @@ pub(crate) struct Origins {
 static NONE: Origins = Origins { texts: Vec::new(), list: Vec::new() };
 
 impl Origins {
+    /// Drops the last origin if no record came of it. `last`: what the last record is of.
+    pub(crate) fn drop_unused(&mut self, last: Option<&Of>) {
+        let used = last.map_or(0, |of| of.origin as usize + 1);
+        if used < self.list.len()
+            && let Some(unused) = self.list.pop()
+        {
+            self.texts.truncate(unused.file.start);
+        }
+    }
+
     /// The records that follow are of this origin.
     pub(crate) fn begin(&mut self, origin: &Origin<'_>) {
         let last = self.list.len().checked_sub(1).map(|last| self.get_at(last));
@@ -178,6 +188,24 @@ mod tests {
 
     fn origin<'a>(file: &'a str, key: &'a str) -> Origin<'a> {
         Origin { file: file.as_bytes(), path: b"/t/a", destination: b"jobs", key: key.as_bytes() }
+    }
+
+    #[test]
+    fn files_of_which_no_record_came_take_no_room() {
+        let mut origins = Origins::default();
+        let mut of = Vec::new();
+        for number in 0..1000 {
+            let file = format!("1-{number}-0");
+            origins.drop_unused(of.last());
+            origins.begin(&origin(&file, "a"));
+            if number == 500 {
+                of.push(origins.of(4, 0, false));
+            }
+        }
+        assert_eq!(origins.list.len(), 2);
+        let records = Records::with_origins(b"one\n", &of, &origins);
+        assert_eq!(records.iter().next().expect("one").origin.file, b"1-500-0");
+        assert_eq!(origins.get_at(1).file, b"1-999-0");
     }
 
     #[test]

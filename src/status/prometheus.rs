@@ -172,6 +172,11 @@ fn losses(text: &mut Text, status: &Status) {
         same read replaces them (carriage_return = \"latest\").",
         counters.superseded_segments,
     );
+    text.counter(
+        "manytail_filtered_records_total",
+        "Records that were left out by the filters of their input (`keep`, `drop`).",
+        counters.filtered_records,
+    );
 }
 
 fn jobs(text: &mut Text, status: &Status) {

@@ -44,6 +44,9 @@ pub struct Stats {
     /// Segments that were left out because a later one of the same read replaces them.
     #[serde(default)]
     pub superseded_segments: u64,
+    /// Records that were left out by the filters of their input.
+    #[serde(default)]
+    pub filtered_records: u64,
     /// Logs whose end was told in their records.
     #[serde(default)]
     pub ends: u64,

@@ -400,7 +400,7 @@ fn check_prints_every_key_of_the_table() {
 fn the_page_of_records_has_the_keys_of_a_json_record_in_their_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(std::ffi::OsString::from_vec(b"bad \xff name".to_vec()));
-    fs::write(path, b"bad \xff line").unwrap();
+    fs::write(path, b"bad \xff line\nand more").unwrap();
     let record = printed(&[
         "run",
         "--once",
@@ -408,6 +408,7 @@ fn the_page_of_records_has_the_keys_of_a_json_record_in_their_order() {
         "--host=h",
         "--label=l=m",
         "--job=(?P<id>bad)",
+        "--record=end=^end$",
         directory.path().to_str().unwrap(),
     ]);
     let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&record).unwrap();

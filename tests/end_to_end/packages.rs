@@ -561,6 +561,7 @@ fn the_installed_settings_need_a_path_and_show_every_default() {
         ("end1", "\"0\""),
         ("end_idle1", "\"0\""),
         ("preset1", "\"slurm\""),
+        ("record1", "\"start=^\\\\d{4}-\""),
         ("job1", "\"(?P<id>\\\\d{4,})\""),
     ];
     for (key, value) in at_the_service {

@@ -118,7 +118,7 @@ fn decode_json(bytes: &[u8]) -> Record {
         .unwrap_or_else(|error| panic!("json is not UTF-8 ({error}): {}", shown()));
     let value: Value = serde_json::from_str(text)
         .unwrap_or_else(|error| panic!("not json ({error}): {}", shown()));
-    let order = ["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol"];
+    let order = ["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol", "lines"];
     let present: Vec<&str> = order.into_iter().filter(|key| value.get(key).is_some()).collect();
     assert_eq!(keys(text), present, "the keys and their order: {}", shown());
     let string = |key: &str| {
@@ -153,6 +153,12 @@ fn decode_json(bytes: &[u8]) -> Record {
     };
     let (path, line) =
         (path_bytes.unwrap_or(path.into_bytes()), line_bytes.unwrap_or(line.into_bytes()));
+    if let Some(lines) = value.get("lines") {
+        let newlines = line.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let has_last = origin.eol || !line.ends_with(b"\n");
+        assert_eq!(lines.as_u64(), Some(newlines + u64::from(has_last)), "{}", shown());
+        assert!(newlines > 0, "one line is not counted: {}", shown());
+    }
     Record { path, line, origin: Some(origin) }
 }
 

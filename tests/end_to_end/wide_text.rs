@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use crate::harness::Tail;
+use crate::scrape::Metered;
 use crate::world::{World, numbered, skip, succeeds, text};
 
 /// Width of a character, byte order, and the byte order mark or nothing.
@@ -185,4 +186,24 @@ fn a_preallocated_log_is_delivered_as_it_is_written() {
             world.remove(&name);
         }
     }
+}
+
+#[test]
+fn a_first_line_that_begins_with_a_nul_and_comes_in_parts_after_a_truncation_is_no_loss() {
+    let world = World::new();
+    let run = world.run().json().with(&["--partial-after", "300ms"]);
+    let run = Metered::start(&world, run).armed();
+    world.append("a.log", "before\n");
+    run.tail.wait_line("before");
+    world.truncate("a.log", 0);
+    run.wait_value("manytail_truncations_total", |count| count == 1.0);
+    for part in ["one", "two", "three"] {
+        world.append("a.log", wide(part, 2, true));
+        run.tail.settled();
+    }
+    let text: String = "onetwothree".chars().flat_map(|c| ['\0', c]).collect();
+    run.tail.wait("the piece", || run.tail.lines().concat().ends_with(&text));
+    assert_eq!(run.value("manytail_lost_bytes_total{cause=\"truncated\"}"), 0.0);
+    world.append("a.log", wide("\n", 2, true));
+    run.tail.wait_line("\0");
 }

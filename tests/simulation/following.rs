@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use manytail::testing::config::{Binary, CarriageReturn, EndRules, InputConfig, JobRules, StartAt};
+use manytail::testing::config::{
+    Binary, CarriageReturn, EndRules, Filters, InputConfig, JobRules, RecordRules, StartAt,
+};
 use manytail::testing::patterns::Patterns;
 
 use crate::random::Random;
@@ -34,13 +36,20 @@ impl Input {
         Patterns::new(&self.include, &self.exclude, true).expect("no pattern is malformed")
     }
 
-    pub(crate) fn config(&self, carriage_return: CarriageReturn, ends: EndRules) -> InputConfig {
+    pub(crate) fn config(
+        &self,
+        carriage_return: CarriageReturn,
+        multiline: Option<RecordRules>,
+        ends: EndRules,
+    ) -> InputConfig {
         InputConfig {
             paths: self.paths.clone(),
             patterns: self.patterns(),
             from: if self.from_end { StartAt::End } else { StartAt::Beginning },
             binary: Binary::Deliver,
             carriage_return,
+            multiline,
+            filters: Filters::default(),
             ends,
             job: JobRules::default(),
             labels: Vec::new(),

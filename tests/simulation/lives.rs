@@ -53,7 +53,8 @@ const ENTRIES_DROPPED_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// Inputs as the engine gets them.
 fn inputs_of(settings: &Settings, inputs: &[Input]) -> Vec<InputConfig> {
     let rule = if settings.splits { CarriageReturn::Split } else { CarriageReturn::Data };
-    inputs.iter().map(|input| input.config(rule, settings.ends)).collect()
+    let multiline = || settings.multiline.clone();
+    inputs.iter().map(|input| input.config(rule, multiline(), settings.ends)).collect()
 }
 
 pub(crate) fn config_of(settings: &Settings, inputs: &[Input]) -> EngineConfig {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use manytail::testing::config::Format;
+use manytail::testing::config::{Format, RecordRules};
 
 use crate::record::{Event, Record, parse};
 use crate::simulated::Settings;
@@ -157,6 +157,7 @@ pub(crate) struct Model {
     roots: Vec<Vec<u8>>,
     format: Format,
     splits: bool,
+    multiline: Option<RecordRules>,
     line_bytes_max: usize,
     partial_after: Option<Duration>,
     /// The ends of logs are told.
@@ -179,6 +180,7 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(settings: &Settings) -> Self {
+        let rests = settings.ends.closed.into_iter().chain(settings.ends.idle);
         Model {
             stories: Vec::new(),
             identities: Vec::new(),
@@ -188,14 +190,13 @@ impl Model {
             roots: settings.paths.clone(),
             format: settings.format,
             splits: settings.splits,
-            line_bytes_max: settings.line_bytes_max,
             // What is unfinished comes before the end of a log.
-            partial_after: settings
-                .partial_after
-                .into_iter()
-                .chain(settings.ends.closed)
-                .chain(settings.ends.idle)
-                .min(),
+            multiline: settings.multiline.clone().map(|rules| RecordRules {
+                after: rules.after.into_iter().chain(rests.clone()).min(),
+                ..rules
+            }),
+            line_bytes_max: settings.line_bytes_max,
+            partial_after: settings.partial_after.into_iter().chain(rests).min(),
             tells_ends: settings.ends.are_any(),
             records: 0,
             repeats: 0,
@@ -307,6 +308,8 @@ impl Model {
             && (before.end, before.eol) != (end, eol)
             // It ended at the end of the file, and a newline came later.
             && !(before.is_segment && end == before.end + 1)
+            // It might go on, and did.
+            && !(self.multiline.is_some() && before.end <= end)
             && (before.eol || before.end > end || before.end - offset == line_bytes_max)
         {
             return Err(format!("{} at {offset} names two different records", told.escape_ascii()));
@@ -564,10 +567,14 @@ impl Model {
         record: &Record,
     ) -> Result<(), String> {
         let len = record.line.len();
-        if record.line.contains(&b'\n') || len > self.line_bytes_max {
+        let has_newline = self.multiline.is_none() && record.line.contains(&b'\n');
+        if has_newline || len > self.line_bytes_max {
             return Err(format!(
                 "a record of {len} bytes that is more than one line, or longer than the limit"
             ));
+        }
+        if let Some(rules) = &self.multiline {
+            self.check_lines(world, candidates, record, rules)?;
         }
         let inner = record.line.len() - usize::from(record.eol && !record.is_segment).min(len);
         if self.splits && record.line[..inner].contains(&b'\r') {
@@ -585,7 +592,9 @@ impl Model {
         if record.is_segment && self.partial_after.is_none() && candidates.iter().all(is_torn) {
             return Err(format!("a carriage return without its newline at {}", record.offset));
         }
-        let may_be_piece = self.partial_after.is_some() || len == self.line_bytes_max;
+        let may_be_piece = self.partial_after.is_some()
+            || len == self.line_bytes_max
+            || self.is_whole_lines(record);
         let is_over = |&story: &StoryKey| self.is_over(world, &self.stories[story]);
         if !record.eol && (len == 0 || !(may_be_piece || candidates.iter().any(is_over))) {
             return Err(format!(
@@ -602,6 +611,65 @@ impl Model {
             ));
         }
         Ok(())
+    }
+
+    /// Whether a record is a piece of whole lines of a longer one.
+    fn is_whole_lines(&self, record: &Record) -> bool {
+        self.multiline.is_some() && !record.eol && record.line.ends_with(b"\n")
+    }
+
+    /// Checks that the lines of a record belong together, and that no line is missing.
+    fn check_lines(
+        &self,
+        world: &World,
+        candidates: &[StoryKey],
+        record: &Record,
+        RecordRules { rule, after }: &RecordRules,
+    ) -> Result<(), String> {
+        let [story] = candidates else { return Ok(()) };
+        let bytes = &self.stories[*story].bytes;
+        let (offset, limit) = (record.offset as usize, self.line_bytes_max);
+        let is_within = offset > 0 && !matches!(bytes[offset - 1], b'\n' | 0);
+        let lines: Vec<&[u8]> = record.line.split(|&byte| byte == b'\n').collect();
+        let last = lines.len() - 1;
+        for (at, line) in lines.iter().enumerate() {
+            // What is not ended there may be a part of a line.
+            let is_line = at < last || record.eol;
+            if is_line && at > 0 && rule.begins_with(line) {
+                return Err(format!("a record with the start of another in it: {record:?}"));
+            }
+            if at < last && (at > 0 || !is_within) && rule.ends_with(line) {
+                return Err(format!("a record goes on behind its end: {record:?}"));
+            }
+        }
+        let rest = &bytes[record.end() as usize..];
+        if self.is_whole_lines(record) {
+            let is_longer = bytes.len() > offset + limit;
+            let is_right = is_longer || self.is_over(world, &self.stories[*story]);
+            return if is_right { Ok(()) } else { Err(format!("a piece too short: {record:?}")) };
+        }
+        let is_at_end = !record.eol || ((last > 0 || !is_within) && rule.ends_with(lines[last]));
+        let end = memchr::memchr(b'\n', rest).or((rest.len() > limit).then_some(limit));
+        let next = end.map(|end| &rest[..end.min(limit)]);
+        let is_cut = rest.first() == Some(&0) || self.is_over(world, &self.stories[*story]);
+        if is_at_end || is_cut || next.is_some_and(|next| rule.begins_with(next)) {
+            return Ok(());
+        }
+        // A file that had a name of it before or after it, or its inode, is read behind its lines;
+        // also a name in a directory that was renamed.
+        let inode = self.stories[*story].inode;
+        let names = &world.inodes[inode].paths;
+        let has_shared = |path| names.contains(path);
+        let mut others = world.inodes.iter().enumerate().filter(|&(other, _)| other != inode);
+        let is_first = record.file.as_ref().is_some_and(|file| file.ends_with(b"-0"));
+        let is_in_line = names.len() > 1
+            || !is_first
+            || others.any(|(_, other)| other.paths.iter().any(has_shared));
+        match after {
+            _ if is_in_line => Ok(()),
+            Some(after) if !self.has_not_rested(world, *story, record, *after) => Ok(()),
+            _ => Err(format!("a record before its end: {record:?}")),
+        }
     }
 
     pub(crate) fn is_inside(&self, path: &[u8]) -> bool {
@@ -632,9 +700,21 @@ impl Model {
     /// unless its story is over or it has the maximal length of a line.
     fn is_early(&self, world: &World, story: StoryKey, record: &Record) -> bool {
         let Some(after) = self.partial_after else { return false };
-        if record.line.len() == self.line_bytes_max || self.is_over(world, &self.stories[story]) {
+        let is_cut = record.line.len() == self.line_bytes_max || self.is_whole_lines(record);
+        if is_cut || self.is_over(world, &self.stories[story]) {
             return false;
         }
+        self.has_not_rested(world, story, record, after)
+    }
+
+    /// Whether a record came before its bytes were in the file for so long.
+    fn has_not_rested(
+        &self,
+        world: &World,
+        story: StoryKey,
+        record: &Record,
+        after: Duration,
+    ) -> bool {
         let grown = world.inodes[self.stories[story].inode]
             .growth
             .iter()

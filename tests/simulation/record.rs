@@ -90,7 +90,7 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
     let Value::Object(object) = value else { return Err("no object".to_owned()) };
     let event = object.get("event").map(|_| event(&object)).transpose()?;
     let known: &[&str] = match event {
-        None => &["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol"],
+        None => &["time", "path", "path_bytes", "file", "offset", "line", "bytes", "eol", "lines"],
         Some(_) => &["time", "path", "path_bytes", "file", "offset", "event", "bytes", "why"],
     };
     if let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) {
@@ -105,7 +105,7 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
     if device != DEVICE {
         return Err("another device".to_owned());
     }
-    Ok(Record {
+    let record = Record {
         inode: Some(inode),
         path: Some(bytes(&object, "path", "path_bytes")?),
         offset: object.get("offset").and_then(Value::as_u64).ok_or("no offset")?,
@@ -119,7 +119,15 @@ fn parse_json(record: &[u8]) -> Result<Record, String> {
         },
         is_segment: object.get("eol").is_some_and(|eol| eol == "\r"),
         file: Some(file.into_bytes()),
-    })
+    };
+    let newlines = record.line.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    let has_last = record.eol || !record.line.ends_with(b"\n");
+    let count = newlines + u64::from(has_last);
+    let wanted = (count > 1).then_some(count);
+    if object.get("lines").and_then(Value::as_u64) != wanted {
+        return Err("a wrong number of lines".to_owned());
+    }
+    Ok(record)
 }
 
 fn event(object: &Map<String, Value>) -> Result<Event, String> {

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use manytail::testing::config::{EndRules, Format};
+use manytail::testing::config::{EndRules, Format, RecordRule, RecordRules};
 
 use crate::broker::Broker;
 use crate::covering::Covering;
@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) following: Option<Following>,
     /// Carriage returns end records.
     pub(crate) splits: bool,
+    /// Which lines make one record. Every open record rests for that long in the end.
+    pub(crate) multiline: Option<RecordRules>,
     /// When records tell that a log is over. Every log rests for that long in the end.
     pub(crate) ends: EndRules,
 }
@@ -135,6 +137,7 @@ impl Settings {
             is_pressure_changing: false,
             following: None,
             splits: false,
+            multiline: None,
             ends: EndRules::default(),
         }
     }
@@ -200,6 +203,18 @@ impl Settings {
         self.habits.returns = self.splits;
     }
 
+    /// In a third of the other runs with json, several lines make one record. Also drawn
+    /// separately.
+    pub(crate) fn draw_multiline(&mut self, random: &mut Random) {
+        if self.format == Format::Json && !self.splits && random.one_in(3) {
+            // Lines are numbered, and most have some letters at their end.
+            let rules = [r"start=l\d*[02468]", r"next=l\d*[13579]", "end=[a-g]$"];
+            let rule = RecordRule::parse(random.pick::<&str>(&rules)).expect("it is a rule");
+            let after = *random.pick(&[Duration::from_millis(10), Duration::from_secs(1)]);
+            self.multiline = Some(RecordRules { rule, after: Some(after) });
+        }
+    }
+
     /// In a third of the runs with json, the ends of logs are told. Also drawn separately.
     pub(crate) fn draw_ends(&mut self, random: &mut Random) {
         if self.format == Format::Json && random.one_in(3) {
@@ -226,7 +241,7 @@ impl Settings {
 
 /// The names for [`Settings::leave_out`] besides operations.
 #[allow(dead_code, reason = "the tool that shrinks seeds uses it")]
-pub(crate) const LEAVE_OUT: [&str; 42] = [
+pub(crate) const LEAVE_OUT: [&str; 43] = [
     "following",
     "links",
     "reloads",
@@ -268,6 +283,7 @@ pub(crate) const LEAVE_OUT: [&str; 42] = [
     "holds",
     "any_bytes",
     "returns",
+    "multiline",
     "ends",
 ];
 
@@ -299,6 +315,7 @@ impl Settings {
             "holds" => self.habits.holds = false,
             "any_bytes" => self.habits.any_bytes = false,
             "returns" => (self.splits, self.habits.returns) = (false, false),
+            "multiline" => self.multiline = None,
             "ends" => self.ends = EndRules::default(),
             "durability" => self.durability = None,
             "following" => self.following = None,

@@ -115,6 +115,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
     settings.habits.draw_lures(&mut Random::new(seed ^ 0x10_4E));
     settings.draw_following(&mut Random::new(seed ^ 0xF0_110));
     settings.draw_splits(&mut Random::new(seed ^ 0xC4_0D));
+    settings.draw_multiline(&mut Random::new(seed ^ 0x3_11E5));
     settings.draw_ends(&mut Random::new(seed ^ 0xE4_D5));
     let format = settings.format;
     if let Some(durability) = &mut settings.durability {
@@ -144,8 +145,12 @@ pub(crate) fn run_once(seed: u64) -> Result<(), String> {
     let mut settings = Settings::draw(&mut Random::new(seed));
     settings.format = Format::Json;
     settings.once = true;
-    // For the model: unfinished lines are due.
+    settings.draw_multiline(&mut Random::new(seed ^ 0x3_11E5));
+    // For the model: what is unfinished is due.
     settings.partial_after = Some(Duration::ZERO);
+    if let Some(rules) = &mut settings.multiline {
+        rules.after = Some(Duration::ZERO);
+    }
     settings.habits.operations = 0;
     settings.rates = Rates {
         interrupted: settings.rates.interrupted,

@@ -151,6 +151,8 @@ fn other_value(row: &Row) -> &'static str {
         Kind::Name(_) | Kind::Topic | Kind::Stream | Kind::File => "value",
         Kind::RecordKey => "path",
         Kind::JobPattern => "(?P<id>a)",
+        Kind::LinePatterns => "^a$",
+        Kind::RecordRule => "start=^a",
         Kind::Properties => "'linger.ms' = 7",
     }
 }
@@ -178,6 +180,8 @@ fn every_setting_can_be_said_everywhere_and_changes_the_run() {
         let path: &[&str] = match row.key {
             Key::Paths => &[],
             Key::CarriageReturn | Key::End | Key::EndIdle => &["D", "--format=json"],
+            Key::Record | Key::Keep | Key::Drop => &["D", "--format=json"],
+            Key::RecordAfter => &["D", "--format=json", "--record=end=^a"],
             _ => &["D"],
         };
         let variable = row.variable();

@@ -119,9 +119,9 @@ impl KeptOffsets {
 
     /// The offset moved without a record, and no record is on its way to the output. Otherwise the
     /// next record brings the offset along.
-    pub(in crate::engine) fn moved_on(&mut self, files: &Registry, id: SlotId) {
+    pub(in crate::engine) fn moved_on(&mut self, reached: &Reached) {
         if let Some(commits) = self.get_mut() {
-            commits.ledger.acknowledge(&Reached::of(files, id));
+            commits.ledger.acknowledge(reached);
         }
     }
 

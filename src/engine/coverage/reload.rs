@@ -152,6 +152,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if self.discovery.is_started {
             rare!("the settings were read again");
         }
+        let was_multiline = self.coverage.inputs.are_multiline();
         let Arranged { changed, removed, added } =
             self.coverage.replace_inputs(&self.tree, new, self.discovery.has_scanned);
         for (root, directory) in removed {
@@ -169,6 +170,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         }
         self.start_missing(now);
         self.reading.ends.rules_changed(now.instant);
+        if was_multiline || self.coverage.inputs.are_multiline() {
+            self.split_unfinished_again(now.instant);
+        }
         self.identities.departures.set_for_records(self.coverage.inputs.wants_ends());
         self.discovery.is_path_lost = false;
         self.discovery.has_scanned = false;
@@ -206,7 +210,13 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return;
         };
         match self.coverage.input_of(&self.tree, dir, name, &mut self.path) {
-            Some(input) => self.coverage.assign_input(&mut self.files, id, input),
+            Some(input) => {
+                let was_multiline = self.is_multiline(id);
+                self.coverage.assign_input(&mut self.files, id, input);
+                if was_multiline || self.is_multiline(id) {
+                    self.read_unfinished_again(id);
+                }
+            }
             None => self.leave_at_once(id, now.instant),
         }
     }

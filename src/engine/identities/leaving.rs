@@ -59,6 +59,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             self.identities.former.lose(&self.files, &self.tree, id, dir, &name);
         }
         self.keep_open(id);
+        let is_held = self.reading.held.contains_key(&id);
+        if is_held && self.files.get(id).scanned > 0 && self.is_multiline(id) {
+            rare!("a file lost its name with lines of a record that might go on");
+            self.schedule.mark_unread(&mut self.files, id);
+        }
         // The next file under this name comes after the bytes that are still unread here. A deleted
         // file can be read only if it is held.
         let key = self.files.key(id);

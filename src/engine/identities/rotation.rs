@@ -116,6 +116,7 @@ impl Succession {
                 }
                 return false;
             };
+            schedule.end_open_record(files, tree, older);
             if is_still_to_be_read(files, &is_held, older) {
                 if !self.wait(id, older) {
                     rare!("a file did not wait because that would close a circle");

@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 use hashbrown::HashMap;
 
 use crate::config::{
-    Binary, CarriageReturn, EndRules, Format, INPUTS_MAX, InputConfig, JobPattern, JobRules,
-    StartAt, below_path, file_name,
+    Binary, CarriageReturn, EndRules, Filters, Format, INPUTS_MAX, InputConfig, JobPattern,
+    JobRules, RecordRules, StartAt, below_path, file_name,
 };
 use crate::patterns::Patterns;
 use crate::record::encode_labels;
@@ -45,6 +45,8 @@ pub(crate) struct Input {
     pub(crate) from: StartAt,
     pub(crate) binary: Binary,
     pub(crate) carriage_return: CarriageReturn,
+    pub(crate) multiline: Option<RecordRules>,
+    pub(crate) filters: Filters,
     pub(crate) ends: EndRules,
     pub(crate) job: JobRules,
     /// Whether records have a place for that, and there is something.
@@ -76,6 +78,8 @@ impl Input {
             from: config.from,
             binary: config.binary,
             carriage_return: config.carriage_return,
+            multiline: config.multiline,
+            filters: config.filters,
             ends: config.ends,
             tells_job: format == Format::Json && !config.job.is_empty(),
             job: config.job,
@@ -194,6 +198,11 @@ impl Inputs {
     #[inline]
     pub(crate) fn wants_ends(&self) -> bool {
         self.wants_ends
+    }
+
+    /// Whether several lines may make one record of some input.
+    pub(crate) fn are_multiline(&self) -> bool {
+        self.inputs.iter().any(|input| input.rank.is_some() && input.multiline.is_some())
     }
 
     /// A number that changes with the settings.
@@ -401,6 +410,8 @@ mod tests {
             from: StartAt::Beginning,
             binary: Binary::Deliver,
             carriage_return: CarriageReturn::Data,
+            multiline: None,
+            filters: Filters::default(),
             ends: EndRules::default(),
             job: JobRules::default(),
             labels: Vec::new(),

@@ -217,14 +217,17 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
                 let dir = self.tree.at_place(slot.dir().0);
                 let found_again = found_again(&self.config, &self.tree, dir);
-                let ends = match self.coverage.inputs.get(slot.input).carriage_return {
-                    CarriageReturn::Data => "no newline ends yet",
-                    CarriageReturn::Split | CarriageReturn::Latest => {
-                        "nothing ends yet: a newline, or a carriage return and the byte behind it"
-                    }
+                let input = self.coverage.inputs.get(slot.input);
+                let rest = match (&input.multiline, input.carriage_return) {
+                    (Some(_), _) => ("a record", "may go on"),
+                    (None, CarriageReturn::Data) => ("a last line", "no newline ends yet"),
+                    (None, CarriageReturn::Split | CarriageReturn::Latest) => (
+                        "a last line",
+                        "nothing ends yet: a newline, or a carriage return and the byte behind it",
+                    ),
                 };
                 let is_end_told = slot.is_end_told;
-                let (state, mut why) = explain_read(offset, scanned, own, &found_again, ends);
+                let (state, mut why) = explain_read(offset, scanned, own, &found_again, rest);
                 if is_end_told {
                     why.push_str("; its end was told");
                 }
@@ -366,7 +369,7 @@ fn explain_read(
     scanned: u32,
     own: Option<&Stat>,
     found_again: &str,
-    ends: &str,
+    (what, lacks): (&str, &str),
 ) -> Reason {
     let end = offset + u64::from(scanned);
     match own {
@@ -387,7 +390,7 @@ fn explain_read(
         ),
         Some(_) if scanned > 0 => because(
             FileState::Unfinished,
-            format!("read to its end, save a last line of {scanned} bytes that {ends}"),
+            format!("read to its end, save {what} of {scanned} bytes that {lacks}"),
         ),
         Some(_) => because(FileState::ReadToEnd, "read to its end"),
     }

@@ -21,6 +21,9 @@ const SPANS: usize = 256;
 /// it as json.
 pub(super) const KEPT_BYTES_MAX: usize = 10 * BATCH_BYTES;
 
+/// The same of a batch behind which very many files moved on without a record.
+pub(super) const KEPT_SPANS_MAX: usize = 8192;
+
 /// Where a file is once the output has some of its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reached {
@@ -113,6 +116,35 @@ impl Batch {
 }
 
 impl Batch {
+    /// Notes where the records up to here bring a file that was at `first_offset` before.
+    #[inline]
+    pub(super) fn note(
+        &mut self,
+        reached: Reached,
+        first_offset: u64,
+        is_plain: bool,
+        since: Stamp,
+    ) {
+        let end = self.bytes.len();
+        let place = |reached: &Reached| (reached.file, reached.generation);
+        match self.spans.last_mut() {
+            Some(last)
+                if place(&last.reached) == place(&reached)
+                    && last.reached.flags == reached.flags
+                    && last.reached.offset == first_offset =>
+            {
+                *last = Span {
+                    reached,
+                    first_offset: last.first_offset,
+                    is_plain: last.is_plain && is_plain,
+                    end,
+                    ..*last
+                };
+            }
+            _ => self.spans.push(Span { reached, first_offset, is_plain, since, end }),
+        }
+    }
+
     /// What the sink did not take yet.
     pub(super) fn rest(&self) -> Records<'_> {
         let bytes = &self.bytes[self.sent..];

@@ -16,6 +16,9 @@ pub(super) const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const UNCONFIRMED_BYTES_MAX: usize = 16 * 1024 * 1024;
 const UNCOMMITTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// No file is read once this many of them moved on without a record behind records that wait.
+pub(super) const MOVED_MAX: usize = 65_536;
+
 /// So many bytes more may wait of records that tell of files that go away.
 pub(super) const EVENT_BYTES_MAX: usize = 1024 * 1024;
 

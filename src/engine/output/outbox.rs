@@ -32,9 +32,9 @@ use hashbrown::hash_map::Entry;
 use crate::checkpoint::{OutputPoint, record_parser};
 use crate::config::Format;
 use crate::engine::namespace::registry::SlotKey;
-use crate::engine::output::batch::{BATCH_BYTES, Batch, KEPT_BYTES_MAX, Reached, Span};
+use crate::engine::output::batch::{BATCH_BYTES, Batch, KEPT_BYTES_MAX, KEPT_SPANS_MAX, Reached};
 use crate::engine::output::limits::{
-    BACKLOG_PART, EVENT_BYTES_MAX, IN_FLIGHT_BYTES_MAX, in_flight_max,
+    BACKLOG_PART, EVENT_BYTES_MAX, IN_FLIGHT_BYTES_MAX, MOVED_MAX, in_flight_max,
 };
 use crate::engine::schedule::lag::Stamp;
 use crate::planted::is_planted;
@@ -66,6 +66,8 @@ pub(crate) struct Outbox<S> {
     pool: Vec<Batch>,
     /// Bytes in flight, sent or not.
     in_flight_bytes: usize,
+    /// How many files moved on without a record since something was last acknowledged.
+    moved: usize,
     /// No file is read while this many bytes wait.
     in_flight_max: usize,
     /// Position in the output's stream of the first byte in flight.
@@ -100,6 +102,7 @@ impl<S: Sink> Outbox<S> {
             in_flight: VecDeque::new(),
             pool: Vec::new(),
             in_flight_bytes: 0,
+            moved: 0,
             in_flight_max,
             base: 0,
             accepted: 0,
@@ -131,7 +134,9 @@ impl<S: Sink> Outbox<S> {
 
     /// The records that follow are of this file.
     pub(crate) fn begin_origin(&mut self, origin: &Origin<'_>) {
-        self.filling.origins.begin(origin);
+        let Batch { of, origins, .. } = &mut self.filling;
+        origins.drop_unused(of.last());
+        origins.begin(origin);
     }
 
     /// The records from this byte of [`Outbox::bytes`] on are whole lines as they are in the file.
@@ -158,6 +163,7 @@ impl<S: Sink> Outbox<S> {
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.filling.bytes.len() + self.in_flight_bytes < self.in_flight_max
+            && self.moved < MOVED_MAX
     }
 
     /// Whether the record of an event may be encoded: files go away also while the output is
@@ -212,23 +218,18 @@ impl<S: Sink> Outbox<S> {
         is_plain: bool,
         since: Stamp,
     ) {
-        let end = self.filling.bytes.len();
-        let place = |reached: &Reached| (reached.file, reached.generation);
-        match self.filling.spans.last_mut() {
-            Some(last)
-                if place(&last.reached) == place(&reached)
-                    && last.reached.offset == first_offset =>
-            {
-                *last = Span {
-                    reached,
-                    first_offset: last.first_offset,
-                    is_plain: last.is_plain && is_plain,
-                    end,
-                    ..*last
-                };
-            }
-            _ => self.filling.spans.push(Span { reached, first_offset, is_plain, since, end }),
-        }
+        self.filling.note(reached, first_offset, is_plain, since);
+    }
+
+    /// A file that was at `first_offset` came here without a record: that counts once all that is
+    /// on its way is acknowledged.
+    pub(crate) fn note_moved(&mut self, reached: Reached, first_offset: u64, since: Stamp) {
+        let batch = match self.in_flight.back_mut() {
+            Some(last) if self.filling.bytes.is_empty() => last,
+            _ => &mut self.filling,
+        };
+        batch.note(reached, first_offset, false, since);
+        self.moved += 1;
     }
 
     /// The output took a part of a span: where the whole records in that part bring the file, if
@@ -535,6 +536,7 @@ impl<S: Sink> Outbox<S> {
                 break;
             }
             let done = self.in_flight.pop_front().expect("it is the front");
+            self.moved = 0;
             self.base += len as u64;
             self.in_flight_bytes -= len;
             self.recycle(done);
@@ -543,7 +545,7 @@ impl<S: Sink> Outbox<S> {
     }
 
     fn recycle(&mut self, mut batch: Batch) {
-        if batch.bytes.capacity() > KEPT_BYTES_MAX {
+        if batch.bytes.capacity() > KEPT_BYTES_MAX || batch.spans.capacity() > KEPT_SPANS_MAX {
             rare!("a batch was given back that had grown for a long record");
             return;
         }

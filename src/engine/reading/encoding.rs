@@ -16,13 +16,14 @@ use crate::engine::reading::Pause;
 use crate::engine::reading::binary::{Decision, decide};
 use crate::engine::reading::nul_runs::{Cut, NulRun, find_hole};
 use crate::engine::reading::open_files::Reading;
-use crate::engine::reading::positions::longest_read;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::engine::reading::source::begin_source;
-use crate::lines::{End, Line, Lines, Segments, split_lines};
+use crate::engine::reading::splitter::{Rest, Splitter};
+use crate::engine::schedule::lag::Stamp;
+use crate::lines::{Line, Lines, lines_of, split_lines};
 use crate::rare::rare;
 use crate::reader::{MARK_BYTES, READ_BYTES, mark_of};
-use crate::record::LossCause;
+use crate::record::{Encoder, LossCause, push_lines};
 use crate::sink::Sink;
 use crate::status::stats::Stats;
 use crate::sys::FileSystem;
@@ -35,6 +36,8 @@ struct Encoded {
     consumed: usize,
     /// The number of records.
     records: usize,
+    /// The number of records that the filters left out.
+    left_out: usize,
     /// The output had room for all.
     has_room: bool,
 }
@@ -74,27 +77,55 @@ fn take_whole_lines<S: Sink>(
     count
 }
 
-/// The next line, or segment if carriage returns end records.
-#[inline]
-fn next_line<'a>(lines: &mut Lines<'a>, segments: &mut Option<Segments>) -> Option<Line<'a>> {
-    match segments {
-        None => lines.next(),
-        Some(segments) => segments.next(lines),
-    }
-}
-
 #[inline]
 fn count(
     stats: &mut Stats,
     (inputs, input): (&mut Inputs, InputId),
     encoded: &Encoded,
-    segments: Option<&Segments>,
+    splitter: &Splitter,
 ) {
     let (records, bytes) = (encoded.records as u64, encoded.consumed as u64);
     stats.records += records;
     stats.bytes += bytes;
     inputs.count(input, records, bytes);
-    stats.superseded_segments += segments.map_or(0, Segments::superseded);
+    stats.filtered_records += encoded.left_out as u64;
+    stats.superseded_segments += splitter.superseded();
+}
+
+/// Appends a record.
+#[inline]
+fn encode_record<S: Sink>(
+    encoder: &mut Encoder,
+    line: &Line<'_>,
+    (is_multiline, wants_origins): (bool, bool),
+    outbox: &mut Outbox<S>,
+) {
+    let begin = outbox.bytes().len();
+    encoder.encode(line, outbox.bytes());
+    if is_multiline {
+        push_lines(lines_of(line), outbox.bytes());
+    }
+    if wants_origins {
+        outbox.note_record(begin, line.offset, !line.is_ended());
+    }
+}
+
+/// What becomes of the bytes behind the last record that is over, of so many that were read.
+/// `is_cut`: no line goes on behind them.
+#[inline]
+fn rest_of(slot: &FileSlot, len: usize, is_at_end: bool, is_cut: bool, is_once: bool) -> Rest {
+    let is_finishing = slot.life() == Life::Finishing;
+    let is_last = is_finishing && slot.state().contains(State::DELETED);
+    if is_cut || (is_at_end && (is_once || is_last)) {
+        return Rest::IsAll;
+    }
+    let is_due = slot.state().contains(State::FLUSH) && len == slot.scanned as usize;
+    let is_left = is_finishing || slot.state().contains(State::IS_AWAITED);
+    match is_at_end {
+        true if is_due => Rest::IsDue,
+        true if is_left => Rest::Leaves,
+        _ => Rest::Stays,
+    }
 }
 
 impl<F: FileSystem, S: Sink> Engine<F, S> {
@@ -111,15 +142,12 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let mut data_end = got;
         let mut cut = Cut::None;
         let data = &self.reading.reader.bytes(got)[mark_len..];
-        if self.files.get(pass.id).state().contains(State::SKIP_NULS) && !data.is_empty() {
-            if data[0] == 0 {
-                match self.skip_nuls(pass, file, mark_len, got, got < wanted)? {
-                    NulRun::Skipped => return Ok(None),
-                    NulRun::Waits => return Ok(Some(Pause::AtEnd)),
-                    NulRun::Data => {}
-                }
+        if data.first() == Some(&0) && self.files.get(pass.id).state().contains(State::SKIP_NULS) {
+            match self.skip_nuls(pass, file, (mark_len, got), got < wanted, now)? {
+                NulRun::Skipped => return Ok(None),
+                NulRun::Waits => return Ok(Some(Pause::AtEnd)),
+                NulRun::Data => {}
             }
-            self.files.get_mut(pass.id).clear(State::SKIP_NULS);
         }
         let data = &self.reading.reader.bytes(got)[mark_len..];
         // Most of what is read is one line without a NUL: one search shows it.
@@ -161,8 +189,10 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Some(Pause::More));
         }
         if is_at_end {
-            let slot = self.files.get_mut(pass.id);
-            let lost = set_unfinished(slot, data_end - mark_len - encoded.consumed);
+            let rest = &self.reading.reader.bytes(data_end)[mark_len + encoded.consumed..];
+            pass.has_open_record =
+                self.is_multiline(pass.id) && memchr::memchr(b'\n', rest).is_some();
+            let lost = set_unfinished(self.files.get_mut(pass.id), rest.len());
             self.observer.count_truncated(&self.path, lost, now.instant);
             self.tell_loss(pass.id, lost, LossCause::Truncated, pass.owner);
         }
@@ -174,15 +204,32 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             return Ok(Some(Pause::AtEnd));
         }
         // The line is longer than what was read: read more, up to what decides.
-        let longest = longest_read(self.config.line_bytes_max).max(READ_BYTES);
+        let longest = self.longest_read(pass.id).max(READ_BYTES);
         pass.is_in_long_line = encoded.consumed == 0;
         pass.len = if encoded.consumed == 0 { (pass.len * 8).min(longest) } else { READ_BYTES };
         Ok(None)
     }
 
+    /// There are NULs where a text began that nothing ended: the file was truncated, and the writer
+    /// kept its position.
+    pub(super) fn lose_text_at_offset(&mut self, pass: &ReadPass, now: Now) {
+        let lost = u64::from(std::mem::take(&mut self.files.get_mut(pass.id).scanned));
+        if lost > 0 {
+            rare!("a text behind NULs was truncated before anything ended it");
+            self.observer.count_truncated(&self.path, lost, now.instant);
+            self.tell_loss(pass.id, lost, LossCause::Truncated, pass.owner);
+        }
+    }
+
     /// Moves the offset past what was encoded, and remembers the bytes before it.
     #[inline]
-    fn advance(&mut self, pass: &ReadPass, mark_len: usize, encoded: &Encoded, is_at_end: bool) {
+    fn advance(
+        &mut self,
+        pass: &mut ReadPass,
+        mark_len: usize,
+        encoded: &Encoded,
+        is_at_end: bool,
+    ) {
         let consumed = encoded.consumed;
         if consumed == 0 {
             return;
@@ -192,17 +239,29 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         slot.scanned = 0;
         slot.offset += consumed as u64;
         slot.is_end_told = false;
-        if encoded.records == 0 {
-            rare!("only empty segments were read");
-            if self.outbox.is_empty() {
-                self.offsets.moved_on(&self.files, pass.id);
-            }
-            return;
-        }
+        // Up to then the bytes may be cut off again, and others written behind NULs.
+        slot.clear(State::SKIP_NULS);
+        pass.has_advanced = true;
         let read_at = if is_at_end && encoded.has_room { pass.wall } else { 0 };
         let reached = Reached { read_at, ..Reached::of(&self.files, pass.id) };
-        let first_offset = reached.offset - consumed as u64;
-        self.outbox.note(reached, first_offset, !pass.has_piece, pass.since);
+        if encoded.records > 0 {
+            let first_offset = reached.offset - consumed as u64;
+            self.outbox.note(reached, first_offset, !pass.has_piece, pass.since);
+        } else {
+            self.moved_on(reached, consumed as u64, pass.since);
+        }
+    }
+
+    /// The offset moved by so many bytes without a record. It counts once all records before it
+    /// were acknowledged.
+    pub(super) fn moved_on(&mut self, reached: Reached, bytes: u64, since: Stamp) {
+        if self.outbox.is_empty() {
+            rare!("the offset moved without a record, and none was on its way");
+            self.offsets.moved_on(&reached);
+        } else {
+            rare!("the offset moved without a record, behind others");
+            self.outbox.note_moved(reached, reached.offset - bytes, since);
+        }
     }
 
     /// Encodes the lines between `start` and `end` of the buffer.
@@ -217,73 +276,70 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
     ) -> Encoded {
         let (before, data) = self.reading.reader.bytes(end).split_at(start);
         let slot = self.files.get(pass.id);
-        let is_due = slot.state().contains(State::FLUSH) && data.len() == slot.scanned as usize;
-        let is_last = slot.life() == Life::Finishing && slot.state().contains(State::DELETED);
-        let takes_rest = is_cut || (is_at_end && (is_due || self.config.once || is_last));
+        let rest = rest_of(slot, data.len(), is_at_end, is_cut, self.config.once);
         let (first_offset, input) = (slot.offset, slot.input);
+        let rules = self.coverage.inputs.get(input);
         let mut lines = split_lines(data, first_offset, self.config.line_bytes_max);
-        let rule = self.coverage.inputs.get(input).carriage_return;
-        let mut segments = Segments::new(rule, &lines, before.last().copied(), takes_rest);
-        pass.has_piece = segments.is_some();
-        if segments.is_none() {
+        let mut splitter = Splitter::new(rules, &lines, before.last().copied(), rest);
+        let is_filtered = rules.filters.are_any();
+        let wants_origins = self.reading.routing.is_some();
+        // Whole lines of json can be encoded with less ado.
+        let is_json = self.config.format == Format::Json && !wants_origins;
+        pass.has_piece = !splitter.is_of_lines() || is_filtered;
+        if splitter.is_of_lines() {
             lines = lines.searched(pass.searched);
         }
-        let mut records = 0;
+        let mut encoded = Encoded { consumed: 0, records: 0, left_out: 0, has_room: true };
         if self.config.format == Format::Raw {
-            let wants_origins = self.reading.routing.is_some();
-            records = take_whole_lines(&mut lines, first_offset, &mut self.outbox, wants_origins);
-            pass.is_begun |= records > 0;
+            encoded.records =
+                take_whole_lines(&mut lines, first_offset, &mut self.outbox, wants_origins);
+            pass.is_begun |= encoded.records > 0;
         }
-        let (consumed, has_room) = loop {
+        loop {
             if !self.outbox.has_room() {
-                break (lines.consumed(), false);
+                encoded.has_room = false;
+                break;
             }
-            let line = match next_line(&mut lines, &mut segments) {
-                Some(line) => line,
-                None if takes_rest && lines.consumed() < data.len() => {
-                    let at = lines.consumed();
-                    let offset = first_offset + at as u64;
-                    Line { bytes: &data[at..], offset, end: End::Open }
-                }
-                None => break (lines.consumed(), true),
-            };
+            let rules = self.coverage.inputs.get(input);
+            let Some(line) = splitter.next(rules, &mut lines) else { break };
+            if is_filtered && rules.filters.leave_out(line.bytes) {
+                encoded.left_out += 1;
+                continue;
+            }
             if !pass.is_begun {
                 pass.is_begun = true;
                 let encoder = (&mut self.reading.encoder, &mut self.reading.jobs);
                 let source = (pass.id, &*self.path, pass.owner);
                 begin_source(encoder, &self.files, &mut self.coverage.inputs, source, now.wall);
             }
-            let begin = self.outbox.bytes().len();
-            self.reading.encoder.encode(&line, self.outbox.bytes());
-            records += 1;
-            if self.reading.routing.is_some() {
-                self.outbox.note_record(begin, line.offset, !line.is_ended());
-            }
-            if line.is_ended() {
-                if lines.consumed() == data.len() {
-                    break (data.len(), true);
-                }
-                if self.config.format == Format::Json && self.reading.routing.is_none() {
-                    let len_max = self.outbox.len_max();
-                    records += self.reading.encoder.encode_plain_lines(
-                        &mut lines,
-                        len_max,
-                        self.outbox.bytes(),
-                    );
-                }
+            encoded.records += 1;
+            let how = (splitter.is_multiline(), wants_origins);
+            encode_record(&mut self.reading.encoder, &line, how, &mut self.outbox);
+            if !line.is_ended() {
+                pass.has_piece = true;
+                self.observer.stats.pieces += 1;
                 continue;
             }
-            pass.has_piece = true;
-            self.observer.stats.pieces += 1;
-            let begin =
-                usize::try_from(line.offset - first_offset).expect("a line is in the buffer");
-            if lines.consumed() < begin + line.bytes.len() {
-                break (data.len(), true);
+            if lines.consumed() == data.len() {
+                break;
             }
-        };
-        let encoded = Encoded { consumed, records, has_room };
+            if is_json && splitter.is_of_lines() {
+                let len_max = self.outbox.len_max();
+                let (encoder, out) = (&mut self.reading.encoder, self.outbox.bytes());
+                let (records, left_out) = if is_filtered {
+                    let filters = &self.coverage.inputs.get(input).filters;
+                    let leaves_out = |line: &[u8]| filters.leave_out(line);
+                    encoder.encode_plain_lines(&mut lines, len_max, out, leaves_out)
+                } else {
+                    encoder.encode_plain_lines(&mut lines, len_max, out, |_| false)
+                };
+                encoded.records += records;
+                encoded.left_out += left_out;
+            }
+        }
+        encoded.consumed = lines.consumed();
         let inputs = (&mut self.coverage.inputs, input);
-        count(&mut self.observer.stats, inputs, &encoded, segments.as_ref());
+        count(&mut self.observer.stats, inputs, &encoded, &splitter);
         encoded
     }
 }

@@ -130,7 +130,9 @@ fn place(id: SlotId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Binary, CarriageReturn, EndRules, Format, InputConfig, JobRules, StartAt};
+    use crate::config::{
+        Binary, CarriageReturn, EndRules, Filters, Format, InputConfig, JobRules, StartAt,
+    };
     use crate::engine::namespace::tree::DirId;
     use crate::patterns::Patterns;
 
@@ -141,6 +143,8 @@ mod tests {
             from: StartAt::Beginning,
             binary: Binary::Deliver,
             carriage_return: CarriageReturn::Data,
+            multiline: None,
+            filters: Filters::default(),
             ends: EndRules::default(),
             job: JobRules { pattern: Some(JobPattern::parse(pattern).expect("a pattern")), uid },
             labels: Vec::new(),

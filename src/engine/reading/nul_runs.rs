@@ -5,6 +5,7 @@ use std::io;
 
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{Life, Registry};
+use crate::engine::output::batch::Reached;
 use crate::engine::reading::open_files::Reading;
 use crate::engine::reading::read_pass::ReadPass;
 use crate::planted::is_planted;
@@ -12,6 +13,7 @@ use crate::rare::rare;
 use crate::reader::{MARK_BYTES, mark_of};
 use crate::sink::Sink;
 use crate::sys::FileSystem;
+use crate::sys::clock::Now;
 use crate::wide_text::nuls_of_text;
 
 /// What a hole does to the bytes that were read. Positions count from the offset.
@@ -76,9 +78,9 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         &mut self,
         pass: &ReadPass,
         file: &F::File,
-        mark_len: usize,
-        got: usize,
+        (mark_len, got): (usize, usize),
         is_at_end: bool,
+        now: Now,
     ) -> io::Result<NulRun> {
         let slot = self.files.get(pass.id);
         let offset = slot.offset;
@@ -92,7 +94,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         let Some(data_from) = self.fs.data_from(file, offset)? else {
             rare!("nothing but a hole was left up to the end of a file");
             // Nothing but a hole up to the end.
-            self.files.get_mut(pass.id).scanned = 0;
+            self.lose_text_at_offset(pass, now);
             return Ok(NulRun::Waits);
         };
         let data = &self.reading.reader.bytes(got)[mark_len..];
@@ -101,14 +103,14 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         } else if run < data.len() {
             match nuls_of_text(offset + run as u64, &data[run..]) {
                 None if is_at_end && !is_last => {
-                    self.files.get_mut(pass.id).scanned = 0;
+                    self.lose_text_at_offset(pass, now);
                     return Ok(NulRun::Waits);
                 }
                 of_text => run.saturating_sub(of_text.unwrap_or(0)) as u64,
             }
         } else if is_at_end {
             rare!("NULs up to the end of a file were left until something follows");
-            self.files.get_mut(pass.id).scanned = 0;
+            self.lose_text_at_offset(pass, now);
             return Ok(NulRun::Waits);
         } else {
             // The last ones may belong to the text that follows.
@@ -117,12 +119,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         if skipped == 0 || (offset == 0 && data_from == 0 && skipped < RUN_MIN as u64) {
             return Ok(NulRun::Data);
         }
+        self.lose_text_at_offset(pass, now);
         self.observer.stats.skipped_nul_bytes += skipped;
         let is_hole = data_from > offset;
         self.reading.pass_over(&mut self.files, pass, mark_len, skipped, is_hole);
-        if self.outbox.is_empty() {
-            self.offsets.moved_on(&self.files, pass.id);
-        }
+        self.moved_on(Reached::of(&self.files, pass.id), skipped, pass.since);
         Ok(NulRun::Skipped)
     }
 }

@@ -10,9 +10,11 @@ use crate::config::CarriageReturn;
 use crate::diagnostics::notices::{Cause, notice};
 use crate::engine::Engine;
 use crate::engine::namespace::registry::{FileSlot, Registry, SlotId, State};
+use crate::engine::output::batch::Reached;
 use crate::engine::reading::Pause;
 use crate::engine::reading::open_files::Reading;
 use crate::engine::reading::read_pass::ReadPass;
+use crate::lines::Multiline;
 use crate::reader::READ_BYTES;
 use crate::sink::Sink;
 use crate::sys::FileSystem;
@@ -26,12 +28,6 @@ pub(super) fn begin_anew(slot: &mut FileSlot) {
     slot.generation += 1;
     slot.is_end_told = false;
     slot.set(State::SKIP_NULS);
-}
-
-/// How many bytes show what becomes of a long line: one beyond the limit, and one more, because a
-/// `\r` there may belong to a newline.
-pub(super) fn longest_read(line_bytes_max: usize) -> usize {
-    line_bytes_max + 2
 }
 
 /// The last position before `len` at which a line ends; with `splits`, or a segment.
@@ -53,7 +49,7 @@ impl<T> Reading<T> {
         files: &mut Registry,
         pass: &mut ReadPass,
         file: &T,
-        line_bytes_max: usize,
+        (line_bytes_max, longest_read): (usize, usize),
         splits: bool,
     ) -> io::Result<Option<Pause>> {
         // The last byte that was searched may be a `\r` that ends a segment.
@@ -72,7 +68,7 @@ impl<T> Reading<T> {
                 if new == 0 && fs.stat_file(file)?.size == end {
                     return Ok(Some(Pause::AtEnd));
                 }
-                pass.len = longest_read(line_bytes_max);
+                pass.len = longest_read;
                 return Ok(None);
             }
             files.get_mut(pass.id).scanned += u32::try_from(new).expect("at most READ_BYTES");
@@ -95,6 +91,18 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
         begin_anew(slot);
         slot.clear(State::STARTED_AT_END);
         self.offsets.begin_generation(&mut self.files, &self.coverage.inputs, id, 0);
+    }
+
+    /// How many bytes show what becomes of a long record: one beyond the limit, and one more,
+    /// because a `\r` there may belong to a newline; or, of several lines, more.
+    pub(super) fn longest_read(&self, id: SlotId) -> usize {
+        let limit = self.config.line_bytes_max;
+        if self.is_multiline(id) { Multiline::longest(limit) } else { limit + 2 }
+    }
+
+    /// Whether several lines of a file may make one record.
+    pub(in crate::engine) fn is_multiline(&self, id: SlotId) -> bool {
+        self.coverage.inputs.get(self.files.get(id).input).multiline.is_some()
     }
 
     /// Whether carriage returns end records of a file.
@@ -126,7 +134,7 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
             slot.clear(State::SEEK_LINE);
             self.reading.set_mark(&mut self.files, pass.id, at + 1);
             if self.outbox.is_empty() {
-                self.offsets.moved_on(&self.files, pass.id);
+                self.offsets.moved_on(&Reached::of(&self.files, pass.id));
             }
         } else {
             slot.offset = start;

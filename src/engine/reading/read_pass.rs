@@ -29,8 +29,12 @@ pub(super) struct ReadPass {
     pub(super) owner: Option<u32>,
     /// The encoder has the fields of this file, or does not need them.
     pub(super) is_begun: bool,
-    /// What was encoded last may have a record that is no whole line.
+    /// What was encoded last may have a record that is no whole line, or may leave lines out.
     pub(super) has_piece: bool,
+    /// The offset moved.
+    pub(super) has_advanced: bool,
+    /// The file ends with whole lines of a record that may go on.
+    pub(super) has_open_record: bool,
 }
 
 impl ReadPass {
@@ -52,6 +56,8 @@ impl ReadPass {
             owner: None,
             is_begun: false,
             has_piece: false,
+            has_advanced: false,
+            has_open_record: false,
         }
     }
 

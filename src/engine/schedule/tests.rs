@@ -198,10 +198,11 @@ fn an_unfinished_line_is_a_piece_once_it_did_not_grow_for_the_time_set() {
     files.get_mut(id).scanned = 7;
     let (key, after) = (files.key(id), Some(Duration::from_secs(2)));
     let at = |second| start + Duration::from_secs(second);
-    schedule.time_piece(&mut files, id, None, start);
+    let line = |after| (Unfinished::Line, after);
+    schedule.time_piece(&mut files, id, line(None), start);
     assert!(!schedule.is_timed(id), "pieces are never due");
-    schedule.time_piece(&mut files, id, after, at(0));
-    schedule.time_piece(&mut files, id, after, at(1));
+    schedule.time_piece(&mut files, id, line(after), at(0));
+    schedule.time_piece(&mut files, id, line(after), at(1));
     assert_eq!(schedule.deadlines.pop_due(at(2)), Some((at(2), Task::DeliverPiece(key))));
     schedule.deliver_piece(&mut files, &tree, key, after, at(2));
     assert!(schedule.is_timed(id) && schedule.unread.is_empty(), "it grew after one second");
@@ -209,6 +210,33 @@ fn an_unfinished_line_is_a_piece_once_it_did_not_grow_for_the_time_set() {
     schedule.deliver_piece(&mut files, &tree, key, after, at(3));
     assert!(!schedule.is_timed(id) && files.get(id).state().contains(State::FLUSH));
     assert_eq!(schedule.unread.len(), 1);
+}
+
+#[test]
+fn an_open_record_falls_due_by_its_own_time_also_behind_a_longer_one_of_a_line() {
+    let (mut files, start) = (Registry::new(), crate::sys::clock::now().instant);
+    let (mut schedule, mut tree) = (Schedule::new(start), Tree::new(None));
+    tree.add_root(b"/t/", Role::Listed);
+    let id = files.insert(DirId(0), b"x");
+    files.set_life(id, Life::Following);
+    files.get_mut(id).scanned = 7;
+    let (key, second) = (files.key(id), |count| Some(Duration::from_secs(count)));
+    let at = |second| start + Duration::from_secs(second);
+    schedule.time_piece(&mut files, id, (Unfinished::Line, second(30)), at(0));
+    schedule.time_piece(&mut files, id, (Unfinished::Record, second(1)), at(2));
+    schedule.time_piece(&mut files, id, (Unfinished::Line, second(30)), at(3));
+    assert_eq!(schedule.deadlines.pop_due(at(3)), Some((at(3), Task::DeliverPiece(key))));
+    assert_eq!(schedule.unfinished(id), Some((Unfinished::Line, at(3))));
+    schedule.deliver_piece(&mut files, &tree, key, second(30), at(3));
+    assert!(schedule.unread.is_empty(), "the line has 30 seconds");
+    // The entry of the first line finds that another one is there.
+    assert_eq!(schedule.deadlines.pop_due(at(30)), Some((at(30), Task::DeliverPiece(key))));
+    schedule.deliver_piece(&mut files, &tree, key, second(30), at(30));
+    assert_eq!((schedule.deadlines.next(), schedule.unread.len()), (Some(at(33)), 0));
+    schedule.time_piece(&mut files, id, (Unfinished::Record, None), at(31));
+    assert!(!schedule.is_timed(id) && !files.get(id).state().contains(State::TIMED));
+    schedule.end_open_record(&mut files, &tree, id);
+    assert_eq!(schedule.unread.len(), 1, "a successor does not wait for it for ever");
 }
 
 #[test]

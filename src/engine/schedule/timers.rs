@@ -91,7 +91,11 @@ impl<F: FileSystem, S: Sink> Engine<F, S> {
                 }
             }
             Task::DeliverPiece(key) => {
-                let after = self.config.partial_after;
+                let id = self.files.alive(key);
+                let after = id.and_then(|id| {
+                    let (what, _) = self.schedule.unfinished(id)?;
+                    self.delivered_after(id, what)
+                });
                 self.schedule.deliver_piece(&mut self.files, &self.tree, key, after, now.instant);
             }
         }

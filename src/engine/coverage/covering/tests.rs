@@ -1,7 +1,7 @@
 //! Which input a name belongs to, in trees with several PATHs.
 
 use super::*;
-use crate::config::{Binary, CarriageReturn, EndRules, Format, InputConfig, JobRules};
+use crate::config::{Binary, CarriageReturn, EndRules, Filters, Format, InputConfig, JobRules};
 use crate::engine::namespace::tree::Role;
 use crate::patterns::Patterns;
 
@@ -15,6 +15,8 @@ fn covering(inputs: &[(&[&str], &[&str], &[&str])]) -> (Coverage, Tree) {
         from: StartAt::Beginning,
         binary: Binary::Deliver,
         carriage_return: CarriageReturn::Data,
+        multiline: None,
+        filters: Filters::default(),
         ends: EndRules::default(),
         job: JobRules::default(),
         labels: Vec::new(),

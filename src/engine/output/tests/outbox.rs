@@ -78,6 +78,27 @@ fn a_lost_receiver_gets_all_it_did_not_acknowledge_from_the_start_of_a_record() 
 }
 
 #[test]
+fn a_file_that_moved_on_without_a_record_is_acknowledged_behind_what_is_on_its_way() {
+    let mut sink = FakeSink::new();
+    sink.unacknowledged = 3;
+    let (mut outbox, keys) = (in_flight(sink, &["aa\n"]), keys(3));
+    let moved = |file: SlotKey, offset: u64| {
+        let flags = EntryFlags::empty();
+        Reached { file, generation: 0, offset, mark: 0, mark_len: 0, flags, read_at: 0 }
+    };
+    outbox.note_moved(moved(keys[1], 50), 10, Stamp::default());
+    outbox.note_moved(moved(keys[1], 70), 50, Stamp::default());
+    assert!(acked(&mut outbox).is_empty() && outbox.holds(keys[1]));
+    // Behind a record that is not on its way yet.
+    put(&mut outbox, keys[2], 0, "b\n", true);
+    outbox.note_moved(moved(keys[2], 9), 2, Stamp::default());
+    outbox.sink_mut().unacknowledged = 0;
+    assert_eq!(acked(&mut outbox), [3, 70]);
+    outbox.send(now()).unwrap();
+    assert_eq!((acked(&mut outbox), outbox.is_empty()), (vec![9], true));
+}
+
+#[test]
 fn a_span_is_acknowledged_once_it_is_acknowledged_whole() {
     for (unacknowledged, expected, is_empty) in [
         (0, &[3, 6, 2][..], true),
