@@ -11,9 +11,11 @@ mod convert;
 mod doctor;
 mod documents;
 mod insight;
+mod jobs;
 mod layers;
 mod offsets;
 mod run;
+mod trees;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -26,6 +28,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Build;
 use crate::settings::{Key, without_user};
+use crate::tools::jobs::Request as JobsRequest;
 use crate::tools::offsets::Request;
 use crate::tools::status::StatusRequest;
 use crate::tools::style::Style;
@@ -49,6 +52,8 @@ pub enum Command {
     Doctor(DoctorCall),
     /// Tell how a daemon does.
     Status(StatusRequest),
+    /// Show what the logs of jobs say last.
+    Jobs(Box<JobsRequest>),
     /// Show records as they pass.
     Tap(TapRequest),
     /// Show it live.
@@ -128,6 +133,9 @@ fn parse_for(
         Subcommands::Offsets { action } => offsets::request(action).map(Command::Offsets),
         Subcommands::Doctor(options) => doctor::call(options, variables).map(Command::Doctor),
         Subcommands::Status(options) => insight::status(options).map(Command::Status),
+        Subcommands::Jobs(options) => {
+            jobs::request(options, variables).map(Box::new).map(Command::Jobs)
+        }
         Subcommands::Tap(options) => Ok(Command::Tap(insight::tap(options))),
         Subcommands::Top(options) => insight::top(options).map(Command::Top),
         Subcommands::Completions(options) => Ok(Command::Print(documents::completions(&options))),
@@ -300,6 +308,9 @@ enum Subcommands {
     /// Report whether a running manytail keeps up, or the state of a file
     #[command(long_about = insight::STATUS_HELP, after_help = insight::STATUS_EXAMPLES)]
     Status(insight::StatusOptions),
+    /// Show what the logs of jobs say last
+    #[command(long_about = jobs::JOBS_HELP)]
+    Jobs(jobs::JobsOptions),
     /// Show records as they pass to the output of a running manytail
     #[command(long_about = insight::TAP_HELP, after_help = insight::TAP_EXAMPLES)]
     Tap(insight::TapOptions),

@@ -4,17 +4,17 @@
 //! A command that prints fails if standard output was closed at the start. SIGPIPE stays ignored,
 //! as the Rust runtime leaves it: writing to a closed output is an ordinary error.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::{self, Command, Settings};
 use crate::daemon;
 use crate::sys::disk::DiskError;
-use crate::sys::{descriptor, resolver, signal};
+use crate::sys::{clock, descriptor, resolver, signal};
 use crate::tools::progress::{self, Progress};
 use crate::tools::style::Style;
-use crate::tools::{Outcome, ToolError, doctor, offsets, placement, status, tap, top};
+use crate::tools::{Outcome, ToolError, doctor, jobs, offsets, placement, status, tap, top};
 
 /// The whole program.
 #[must_use]
@@ -47,9 +47,13 @@ pub fn main() -> ExitCode {
         }
         Ok(Command::Doctor(call)) => match call.request() {
             Err(refusal) => refusal.report(),
-            Ok(request) => examine(&request),
+            Ok(request) => answered(doctor::run(&request, &mut io::stdout().lock())),
         },
         Ok(Command::Status(request)) => shown(status::status(&request, &mut io::stdout().lock())),
+        Ok(Command::Jobs(request)) => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            answered(jobs::run(&request, clock::now().wall, &mut out, &mut io::stderr()))
+        }
         Ok(Command::Tap(request)) => shown(tap::tap(&request, &mut io::stdout().lock())),
         Ok(Command::Top(request)) => shown(top::watch(&request).map_err(ToolError::from)),
         Ok(Command::Offsets(request)) => match offsets::run(&request, &mut io::stdout().lock()) {
@@ -85,9 +89,9 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-/// Runs `doctor` and writes its answer.
-fn examine(request: &doctor::Request) -> ExitCode {
-    match doctor::run(request, &mut io::stdout().lock()) {
+/// The exit code of a command that answers by itself.
+fn answered(outcome: io::Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

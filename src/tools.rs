@@ -5,6 +5,7 @@
 //! state directory. What a tool shows of a run comes from the daemon.
 
 pub(crate) mod doctor; // `manytail doctor`, and `check --connect`
+pub(crate) mod jobs; // `manytail jobs`
 pub(crate) mod offsets; // `manytail offsets`
 pub(crate) mod placement; // `manytail check --path`
 pub(crate) mod progress; // the progress line of a run
@@ -12,6 +13,7 @@ pub(crate) mod status; // `manytail status`
 pub(crate) mod style; // text or json
 pub(crate) mod tap; // `manytail tap`
 pub(crate) mod top; // `manytail top`
+pub(crate) mod walk; // through trees, as a run would follow them
 
 mod client; // asks over a control socket
 mod health; // is it keeping up?

@@ -4,19 +4,17 @@
 //! option.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::convert::patterns;
 use super::layers::{Invocation, surroundings};
 use super::run::{argument, given};
-use super::{Refusal, one_of, refuse};
-use crate::config::{Build, ConfigError, Symlinks};
+use super::{Refusal, one_of, refuse, trees};
+use crate::config::Build;
 use crate::settings::{Key, Layers, Values};
 use crate::sys::user::become_user;
-use crate::tools::doctor::{Input, Request, Tried};
+use crate::tools::doctor::{Request, Tried};
 use crate::tools::style::Style;
 
 pub(super) const DOCTOR_HELP: &str = "\
@@ -205,20 +203,10 @@ fn of_settings(
     let invocation =
         Invocation { command: "run", arguments: Vec::new(), given, variables, build: Build::THIS };
     let mut config = invocation.read()?.config;
-    let inputs = std::mem::take(&mut config.engine.inputs);
+    let trees = trees::of_settings(&mut config.engine);
     let engine = &config.engine;
     Ok(Request {
-        inputs: inputs
-            .into_iter()
-            .map(|input| Input {
-                paths: input.paths,
-                patterns: input.patterns,
-                job: input.job.pattern,
-            })
-            .collect(),
-        recursive: engine.recursive,
-        follow_links: engine.follow_links,
-        same_owner: engine.same_owner,
+        trees,
         state_dir: said.view(None).optional(Key::StateDir).or(config.state_dir.clone()),
         rescan_remote: engine.rescan_remote,
         tried: Some(Tried { config }),
@@ -234,24 +222,8 @@ fn of_options(
     let mut layers = Layers { command_line: options.run, surroundings, ..Layers::default() };
     layers.expand_presets();
     let run = layers.view(None);
-    let paths: Vec<OsString> = run.list(Key::Paths);
-    if paths.iter().any(|path| path.is_empty()) {
-        return Err(refuse("doctor", "PATH", &ConfigError::EmptyPath.to_string()));
-    }
-    let patterns =
-        patterns(run).map_err(|error| refuse("doctor", error.key, &error.to_string()))?;
     Ok(Request {
-        inputs: vec![Input {
-            paths: paths.into_iter().map(OsString::into_vec).collect(),
-            patterns,
-            job: run.optional(Key::Job),
-        }],
-        recursive: run.value(Key::Recursive),
-        follow_links: run
-            .value::<Symlinks>(Key::FollowSymlinks)
-            .rule()
-            .map_err(|error| refuse("doctor", error.key(), &error.to_string()))?,
-        same_owner: run.value(Key::SameOwner),
+        trees: trees::of_options("doctor", run)?,
         state_dir: run.optional(Key::StateDir),
         rescan_remote: Some(run.value(Key::RescanRemote))
             .filter(|period: &Duration| !period.is_zero()),

@@ -1,9 +1,12 @@
-//! Continues as another user, for a program that root starts to find out what that user may do.
+//! Users by name and number; and going on as another one, for a program that root starts to find
+//! out what that user may do.
 //!
-//! In: a user's name or number. Out: nothing; the process is that user's from then on.
-//! Always holds: the change cannot be undone, and leaves at most one capability.
+//! In: a user's name or number. Out: the other of the two; or nothing, and the process is that
+//! user's from then on.
+//! Always holds: that change cannot be undone, and leaves at most one capability.
 
 use std::io;
+use std::process::{Command, Stdio};
 
 use nix::libc;
 use nix::unistd::{Uid, User, initgroups, setgid, setuid};
@@ -31,8 +34,7 @@ const VERSION_3: u32 = 0x2008_0522;
 /// # Errors
 /// When there is no such user, or this process may not become that user.
 pub(crate) fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
-    let by_name = User::from_name(name)?;
-    let user = match (by_name, name.parse()) {
+    let user = match (User::from_name(name)?, name.parse()) {
         (Some(user), _) => user,
         (None, Ok(number)) => {
             User::from_uid(Uid::from_raw(number))?.ok_or_else(|| no_user(name))?
@@ -48,6 +50,37 @@ pub(crate) fn become_user(name: &str, reads_all: bool) -> io::Result<()> {
     setuid(user.uid)?;
     // `setuid` drops all capabilities unless they were kept; of those, one may stay.
     set_capabilities(if reads_all { 1 << super::host::CAP_DAC_READ_SEARCH } else { 0 })
+}
+
+/// The name of a user, if this system knows one.
+pub(crate) fn name_of_user(number: u32) -> Option<String> {
+    let known = User::from_uid(Uid::from_raw(number)).ok().flatten().map(|user| user.name);
+    known.or_else(|| entry_of(&number.to_string())?.split(':').next().map(str::to_owned))
+}
+
+/// The line of a user, by name or number, as getent(1) prints it: it knows the users of LDAP and
+/// such, which a static binary cannot look up.
+fn entry_of(user: &str) -> Option<String> {
+    let mut command = Command::new("getent");
+    command.args(["passwd", "--", user]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
+/// The number of a user. A number need not be that of a user that this system knows: files may have
+/// come from elsewhere.
+///
+/// # Errors
+/// When there is no such user.
+pub(crate) fn number_of_user(name: &str) -> io::Result<u32> {
+    if let Some(user) = User::from_name(name)? {
+        return Ok(user.uid.as_raw());
+    }
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let number = entry_of(name).and_then(|entry| entry.split(':').nth(2)?.parse().ok());
+    number.ok_or_else(|| no_user(name))
 }
 
 fn no_user(name: &str) -> io::Error {
@@ -76,6 +109,16 @@ fn set_capabilities(wanted: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_are_known_by_name_and_number() {
+        assert_eq!(name_of_user(0).as_deref(), Some("root"));
+        assert_eq!(number_of_user("root").expect("there is one"), 0);
+        assert_eq!(number_of_user("4294967294").expect("a number"), 4_294_967_294);
+        assert_eq!(name_of_user(4_294_967_294), None);
+        assert_eq!(number_of_user("no such user").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(entry_of("root").is_none_or(|entry| entry.starts_with("root:")));
+    }
 
     #[test]
     fn a_user_that_does_not_exist_changes_nothing() {

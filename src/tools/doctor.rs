@@ -16,22 +16,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Config, JobPattern};
-use crate::patterns::Patterns;
-use crate::sys::LinkRule;
+use crate::config::Config;
 use crate::tools::style::Style;
+use crate::tools::walk::Trees;
 pub(crate) use verdict::Verdict;
-
-/// PATHs that are followed under the same globs.
-#[derive(Debug)]
-pub struct Input {
-    /// Each PATH as given, as bytes: a directory or a file.
-    pub paths: Vec<Vec<u8>>,
-    /// Include and exclude globs.
-    pub patterns: Patterns,
-    /// Finds the fields of jobs in names.
-    pub job: Option<JobPattern>,
-}
 
 /// What else a run uses: `doctor` tries each of them.
 #[derive(Debug)]
@@ -43,14 +31,8 @@ pub struct Tried {
 /// The arguments of `doctor`.
 #[derive(Debug)]
 pub struct Request {
-    /// At least one input.
-    pub inputs: Vec<Input>,
-    /// Whether sub-directories are followed.
-    pub recursive: bool,
-    /// Which symbolic links below PATH are followed.
-    pub follow_links: Option<LinkRule>,
-    /// Whether only files that belong to the owner of the first component below PATH are read.
-    pub same_owner: bool,
+    /// What a run would follow.
+    pub trees: Trees,
     /// Where offsets are stored across restarts.
     pub state_dir: Option<PathBuf>,
     /// How often files are checked where other machines write unseen; `None`: no more often than

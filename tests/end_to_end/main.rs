@@ -36,6 +36,7 @@ mod filters;
 mod harness;
 mod identity;
 mod insight;
+mod job_list;
 mod jobs;
 mod limits;
 mod lines;

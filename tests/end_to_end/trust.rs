@@ -669,6 +669,6 @@ fn what_is_meant_is_told_to_whoever_forgets_run_or_file() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     assert!(said(&["/srv/jobs"]).contains("manytail run /srv/jobs"));
-    assert!(said(&["jobs"]).contains("manytail run jobs"));
+    assert!(said(&["logs"]).contains("manytail run logs"));
     assert!(said(&["run", "-o", "out.json", "jobs"]).contains("did you mean file:out.json?"));
 }

@@ -80,7 +80,7 @@ pub(super) fn look(request: &Request) -> System {
         descriptors_max: host::descriptors_max(),
         memory_available: host::memory_available(),
         state: request.state_dir.as_deref().map(look_at_state),
-        reads_links_of_others: host::links_files_of_others() && !request.same_owner,
+        reads_links_of_others: host::links_files_of_others() && !request.trees.same_owner,
     }
 }
 

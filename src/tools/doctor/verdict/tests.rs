@@ -6,10 +6,9 @@ use crate::file_systems::FileSystemType;
 use crate::status::numbers::{bytes_text, count};
 use crate::sys::host::{InotifyUse, Limit, Space};
 use crate::sys::trust::Shared;
-use crate::tools::doctor::survey::{
-    FileSystemFacts, JobFacts, LeftOut, PathFacts, PathKind, Trouble,
-};
+use crate::tools::doctor::survey::{FileSystemFacts, JobFacts, LeftOut, PathFacts, Trouble};
 use crate::tools::doctor::system::{Condition, StateFacts};
+use crate::tools::walk::PathKind;
 use std::path::PathBuf;
 
 const EXT4: FileSystemType = FileSystemType(0xef53);

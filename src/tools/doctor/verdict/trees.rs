@@ -10,8 +10,9 @@ use crate::file_systems::Sight;
 use crate::names::is_glob;
 use crate::status::file::shown;
 use crate::status::numbers::{approximate, count, counted, plural, rounded};
-use crate::tools::doctor::survey::{FileSystemFacts, PathFacts, PathKind, SAMPLE_EVERY, Survey};
+use crate::tools::doctor::survey::{FileSystemFacts, PathFacts, SAMPLE_EVERY, Survey};
 use crate::tools::doctor::system::System;
+use crate::tools::walk::PathKind;
 
 /// More checks per second than this of files on a server slow down its other users.
 const LOOKS_PER_SECOND: u64 = 1_000;
