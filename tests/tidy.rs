@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use manytail::testing::settings::TABLE;
 
 mod documents;
+mod skipping;
 
 /// A file longer than this has two subjects.
 const LINES_MAX: usize = 560;

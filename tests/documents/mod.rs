@@ -1,6 +1,8 @@
 //! Compares the README and the reference in dist/doc with the code: everything that they name
 //! exists, and everything that exists is in them.
 
+mod examples;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
