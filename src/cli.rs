@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Build;
 use crate::settings::{Key, without_user};
@@ -271,6 +271,21 @@ fn one_of<T: Copy + Send + Sync + 'static>(
             .expect("clap lets only these names through");
         *value
     })
+}
+
+/// The name of [`format_argument`].
+const FORMAT: &str = "format";
+
+/// The option of a command that answers in a [`Style`].
+fn format_argument() -> Arg {
+    Arg::new(FORMAT)
+        .short('f')
+        .long("format")
+        .value_name("text|json")
+        .default_value("text")
+        .value_parser(one_of(&Style::NAMES))
+        .hide_possible_values(true)
+        .help("How the answer is written")
 }
 
 const EXAMPLES: &str = "\

@@ -9,6 +9,8 @@
 //! once.
 
 mod multiline;
+#[cfg(test)]
+pub(crate) mod random;
 mod segments;
 
 use std::iter::FusedIterator;

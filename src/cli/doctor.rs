@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::layers::{Invocation, surroundings};
 use super::run::{argument, given};
-use super::{Refusal, one_of, refuse, trees};
+use super::{FORMAT, Refusal, format_argument, refuse, trees};
 use crate::config::Build;
 use crate::settings::{Key, Layers, Values};
 use crate::sys::user::become_user;
@@ -49,7 +49,6 @@ pub(super) struct DoctorOptions {
 
 const USER: &str = "user";
 const READS_ALL: &str = "cap_dac_read_search";
-const FORMAT: &str = "format";
 
 /// The settings of a run that a settings file says instead, with the help that they have here.
 const OF_RUN: [(Key, &str); 10] = [
@@ -83,20 +82,12 @@ impl Args for DoctorOptions {
                 "With --user: add CAP_DAC_READ_SEARCH, which the packaged service has \
                 [default: off]",
             );
-        let format = Arg::new(FORMAT)
-            .short('f')
-            .long("format")
-            .value_name("text|json")
-            .default_value("text")
-            .value_parser(one_of(&Style::NAMES))
-            .hide_possible_values(true)
-            .help("How the answer is written");
         command
             .arg(paths.help(OF_RUN[0].1).required_unless_present(Key::Config.name()))
             .arg(config.conflicts_with_all(OF_RUN.map(|(key, _)| key.name())))
             .args([user, reads_all, of_run(Key::StateDir, "Where a run will keep its offsets")])
             .args(others)
-            .arg(format)
+            .arg(format_argument())
             .after_help(EXAMPLES)
     }
 

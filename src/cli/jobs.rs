@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::layers::Invocation;
 use super::run::{argument, given};
-use super::{Refusal, one_of, refuse_because, trees};
+use super::{FORMAT, Refusal, format_argument, refuse_because, trees};
 use crate::config::{Build, ID, JobPattern, parse_duration};
 use crate::settings::{Given, Key, Layers, Source, Values};
 use crate::status::numbers::words;
@@ -52,7 +52,6 @@ const USER: &str = "user";
 const QUIET_FOR: &str = "quiet_for";
 const ACTIVE_WITHIN: &str = "active_within";
 const PATTERN: &str = "pattern";
-const FORMAT: &str = "format";
 
 /// The settings of a run that a settings file says instead, with the help that they have here.
 const OF_RUN: [(Key, &str); 8] = [
@@ -109,14 +108,6 @@ impl Args for JobsOptions {
             "Finds the job in the name, as `--job` of `run` [default: that of the preset]",
         )
         .long("pattern");
-        let format = Arg::new(FORMAT)
-            .short('f')
-            .long("format")
-            .value_name("text|json")
-            .default_value("text")
-            .value_parser(one_of(&Style::NAMES))
-            .hide_possible_values(true)
-            .help("How the answer is written");
         command
             .arg(paths)
             .args([job, user, quiet_for, active_within])
@@ -127,7 +118,7 @@ impl Args for JobsOptions {
             )
             .args(others.map(needs_path))
             .arg(needs_path(pattern))
-            .arg(format)
+            .arg(format_argument())
             .after_help(EXAMPLES)
     }
 

@@ -60,12 +60,16 @@ impl LinePattern {
         Ok(LinePattern { text: text.to_owned(), regex: compile(text)? })
     }
 
-    /// Whether it matches somewhere in the line.
+    /// Whether it matches somewhere in the line. `$` is before a `\r` at its end, too.
     #[inline]
     #[must_use]
     pub fn is_match(&self, line: &[u8]) -> bool {
-        self.regex.is_match(line)
+        self.regex.is_match(without_return(line))
     }
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Compares the patterns as they were given.
@@ -118,7 +122,7 @@ impl Filters {
     #[inline]
     #[must_use]
     pub fn leave_out(&self, record: &[u8]) -> bool {
-        let record = record.strip_suffix(b"\r").unwrap_or(record);
+        let record = without_return(record);
         self.keep.as_ref().is_some_and(|keep| !keep.is_match(record))
             || self.drop.as_ref().is_some_and(|drop| drop.is_match(record))
     }

@@ -75,7 +75,7 @@ impl RecordRule {
     #[inline]
     #[must_use]
     pub fn ends_with(&self, line: &[u8]) -> bool {
-        matches!(self, RecordRule::End(pattern) if pattern.is_match(without_return(line)))
+        matches!(self, RecordRule::End(pattern) if pattern.is_match(line))
     }
 
     /// Whether a record begins with this line, which follows another one.
@@ -84,15 +84,10 @@ impl RecordRule {
     pub fn begins_with(&self, line: &[u8]) -> bool {
         match self {
             RecordRule::End(_) => false,
-            RecordRule::Start(pattern) => pattern.is_match(without_return(line)),
-            RecordRule::Next(pattern) => !pattern.is_match(without_return(line)),
+            RecordRule::Start(pattern) => pattern.is_match(line),
+            RecordRule::Next(pattern) => !pattern.is_match(line),
         }
     }
-}
-
-/// `$` is before a `\r`, too.
-fn without_return(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -93,19 +93,8 @@ pub(crate) fn lines_of(line: &Line<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lines::random::Random;
     use crate::lines::split_lines;
-
-    /// xorshift64*: the same inputs on every run.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-        }
-    }
 
     /// A record as bytes, offset, end.
     type Plain<'a> = (&'a [u8], u64, End);

@@ -128,23 +128,12 @@ fn last_segment_end(bytes: &[u8], is_all: bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lines::random::Random;
     use crate::lines::split_lines;
 
-    /// xorshift64*: the same inputs on every run.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-        }
-
-        /// Up to 23 bytes.
-        fn bytes(&mut self) -> Vec<u8> {
-            (0..self.below(24)).map(|_| b"\r\r\nab"[self.below(5)]).collect()
-        }
+    /// Up to 23 bytes.
+    fn bytes(random: &mut Random) -> Vec<u8> {
+        (0..random.below(24)).map(|_| b"\r\r\nab"[random.below(5)]).collect()
     }
 
     /// A line as bytes, offset, end.
@@ -279,7 +268,7 @@ mod tests {
     fn any_bytes_are_split_as_a_byte_by_byte_walk_splits_them_and_in_any_parts() {
         let mut random = Random(11);
         for _ in 0..200_000 {
-            let bytes = random.bytes();
+            let bytes = bytes(&mut random);
             let limit = 1 + random.below(6);
             let before = [None, Some(b'\n'), Some(b'\r'), Some(b'x')][random.below(4)];
             let is_all = random.below(2) == 0;
@@ -304,7 +293,7 @@ mod tests {
     fn what_latest_leaves_out_are_whole_segments_that_a_later_one_replaces() {
         let mut random = Random(12);
         for _ in 0..100_000 {
-            let bytes = random.bytes();
+            let bytes = bytes(&mut random);
             let limit = 1 + random.below(9);
             let every = split(&bytes, CarriageReturn::Split, None, false, limit);
             let latest = split(&bytes, CarriageReturn::Latest, None, false, limit);

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::json::{first_to_escape, json_plain_len, needs_escape};
 use super::printable::is_misleading;
 use super::*;
+use crate::lines::random::Random;
 
 /// 2026-11-22T10:00:00.123456789Z.
 fn example_time() -> SystemTime {
@@ -43,21 +44,7 @@ fn json(path: &[u8], line: &Line<'_>) -> String {
     String::from_utf8(record(Format::Json, path, line)).expect("json is UTF-8")
 }
 
-/// xorshift64*: the same inputs on every run.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 33) as usize % bound
-    }
-
     /// Up to `len_max` bytes: mostly plain text, mixed with bytes that need escapes or are not
     /// UTF-8.
     fn bytes(&mut self, len_max: usize) -> Vec<u8> {

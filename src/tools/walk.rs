@@ -249,17 +249,24 @@ impl<'a, V: Visitor> Walk<'a, V> {
         [own].into_iter().chain(others).collect()
     }
 
+    /// The first one that accepts a file.
+    fn accepting(&self, takers: &[Taker], name: &[u8], full: &[u8]) -> Option<Taker> {
+        let accepts = |taker: &&Taker| {
+            let patterns = &self.roots[taker.root].input.patterns;
+            patterns.accepts_file(name, &full[taker.prefix_len..])
+        };
+        takers.iter().find(accepts).copied()
+    }
+
     /// Who takes a file: the first one that accepts it. Otherwise tells why nobody does.
     fn taker(&mut self, takers: &[Taker], name: &[u8], full: &[u8]) -> Option<Taker> {
-        let mut refusals = takers.iter().map(|taker| {
-            let patterns = &self.roots[taker.root].input.patterns;
-            (taker, patterns.refusal_of_file(name, &full[taker.prefix_len..]))
-        });
-        let (first, refused) = refusals.next()?;
-        let Some(refused) = refused else { return Some(*first) };
-        if let Some((taker, _)) = refusals.find(|(_, refused)| refused.is_none()) {
-            return Some(*taker);
+        let accepting = self.accepting(takers, name, full);
+        if accepting.is_some() {
+            return accepting;
         }
+        let first = takers.first()?;
+        let patterns = &self.roots[first.root].input.patterns;
+        let refused = patterns.refusal_of_file(name, &full[first.prefix_len..])?;
         let why = || match &refused {
             Refused::Excluded(glob) => format!("excluded by {glob}"),
             Refused::NotIncluded => "matching no --include".to_owned(),
@@ -382,11 +389,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
                     &full[prefix_len..],
                 ),
                 FileKind::Special => {
-                    let accepts = |taker: &Taker| {
-                        let patterns = &self.roots[taker.root].input.patterns;
-                        patterns.accepts_file(&name, &full[taker.prefix_len..])
-                    };
-                    if takers.iter().any(accepts) {
+                    if self.accepting(takers, &name, &full).is_some() {
                         self.visitor.special();
                     }
                 }
@@ -445,11 +448,7 @@ impl<'a, V: Visitor> Walk<'a, V> {
         match target.kind {
             FileKind::Directory => self.descend(takers, name, full, prefix_len, full.len() + 1),
             FileKind::Regular => {
-                let accepts = |taker: &&Taker| {
-                    let patterns = &self.roots[taker.root].input.patterns;
-                    patterns.accepts_file(name, &full[taker.prefix_len..])
-                };
-                if let Some(&taker) = takers.iter().find(accepts)
+                if let Some(taker) = self.accepting(takers, name, full)
                     && self.linked.insert((target.id.device, target.id.inode))
                 {
                     self.tell(taker, (full, links), target.id.device, true);

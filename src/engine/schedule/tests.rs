@@ -188,14 +188,20 @@ fn files_cool_down_in_the_order_of_their_ends_and_for_no_longer_than_a_new_limit
     assert_eq!(schedule.deadline(), None);
 }
 
-#[test]
-fn an_unfinished_line_is_a_piece_once_it_did_not_grow_for_the_time_set() {
+/// A file that is followed below a PATH, of which something unfinished was read.
+fn with_an_unfinished_line() -> (Registry, Tree, Schedule, SlotId, Instant) {
     let (mut files, start) = (Registry::new(), crate::sys::clock::now().instant);
-    let (mut schedule, mut tree) = (Schedule::new(start), Tree::new(None));
+    let (schedule, mut tree) = (Schedule::new(start), Tree::new(None));
     tree.add_root(b"/t/", Role::Listed);
     let id = files.insert(DirId(0), b"x");
     files.set_life(id, Life::Following);
     files.get_mut(id).scanned = 7;
+    (files, tree, schedule, id, start)
+}
+
+#[test]
+fn an_unfinished_line_is_a_piece_once_it_did_not_grow_for_the_time_set() {
+    let (mut files, tree, mut schedule, id, start) = with_an_unfinished_line();
     let (key, after) = (files.key(id), Some(Duration::from_secs(2)));
     let at = |second| start + Duration::from_secs(second);
     let line = |after| (Unfinished::Line, after);
@@ -214,12 +220,7 @@ fn an_unfinished_line_is_a_piece_once_it_did_not_grow_for_the_time_set() {
 
 #[test]
 fn an_open_record_falls_due_by_its_own_time_also_behind_a_longer_one_of_a_line() {
-    let (mut files, start) = (Registry::new(), crate::sys::clock::now().instant);
-    let (mut schedule, mut tree) = (Schedule::new(start), Tree::new(None));
-    tree.add_root(b"/t/", Role::Listed);
-    let id = files.insert(DirId(0), b"x");
-    files.set_life(id, Life::Following);
-    files.get_mut(id).scanned = 7;
+    let (mut files, tree, mut schedule, id, start) = with_an_unfinished_line();
     let (key, second) = (files.key(id), |count| Some(Duration::from_secs(count)));
     let at = |second| start + Duration::from_secs(second);
     schedule.time_piece(&mut files, id, (Unfinished::Line, second(30)), at(0));
