@@ -267,7 +267,7 @@ impl View<'_> {
         given.is_some_and(|given| given.source != Source::Default)
     }
 
-    /// Whether a preset says it.
+    /// Whether it is from a preset.
     pub(crate) fn is_of_preset(self, key: Key) -> bool {
         let given = self.layers.find(key, self.input);
         given.is_some_and(|given| matches!(given.source, Source::Preset(..)))

@@ -50,7 +50,7 @@ pub(super) struct DoctorOptions {
 const USER: &str = "user";
 const READS_ALL: &str = "cap_dac_read_search";
 
-/// The settings of a run that a settings file says instead, with the help that they have here.
+/// The settings of a run that a settings file may give instead, with the help that they have here.
 const OF_RUN: [(Key, &str); 10] = [
     (Key::Paths, "Directories and files to follow"),
     (Key::Preset, "The names of a scheduler's logs, as in `run`"),

@@ -28,8 +28,8 @@ time since its log was written, the size of its logs, and their last line (of a 
 last update).
 
 Asks no daemon: it looks through the PATHs of the settings, as the user who calls, and reads the \
-end of one log of each job; a row of a log that this user may not read has no line. Which job a \
-log is of is told by its name: the pattern `job`, or that of `preset`, of its input.
+end of one log of each job; a row of a log that this user may not read has no line. The pattern \
+`job`, or that of `preset`, of its input finds the job in the name of a log.
 
 text: JOB, TASK (of an array, or the process), USER, AGE, SIZE and LAST LINE, by the number of the \
 job; control characters are `?`, and on a terminal lines are cut at its width. json: one object \
@@ -53,7 +53,7 @@ const QUIET_FOR: &str = "quiet_for";
 const ACTIVE_WITHIN: &str = "active_within";
 const PATTERN: &str = "pattern";
 
-/// The settings of a run that a settings file says instead, with the help that they have here.
+/// The settings of a run that a settings file may give instead, with the help that they have here.
 const OF_RUN: [(Key, &str); 8] = [
     (Key::Paths, "Directories and files to look through"),
     (Key::Preset, "The names of a scheduler's logs, as in `run`"),

@@ -100,7 +100,7 @@ pub(in crate::engine) enum Unfinished {
 struct Grown {
     at: Instant,
     what: Unfinished,
-    /// When it is looked at: the earliest of its entries among the deadlines. `None`: never.
+    /// When it is due: the earliest of its entries among the deadlines. `None`: never.
     due: Option<Instant>,
 }
 

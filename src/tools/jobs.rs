@@ -128,7 +128,7 @@ fn value<'f>(fields: &'f [Field], names: &[&str]) -> &'f str {
 struct Notes {
     /// Files whose names tell no job, though their input has a pattern, and the first of these.
     without_job: (u64, String),
-    /// What could not be looked at, and the first of these.
+    /// What could not be examined, and the first of these.
     failed: (u64, String),
 }
 
